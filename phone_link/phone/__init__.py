@@ -1,0 +1,1 @@
+"""The phone side: store, cryptographic module, security manager, agent and `phonevault-phone`."""
