@@ -1,0 +1,56 @@
+# Packages of the system and /dev/fuse. Sourced, not run. Needs say.sh.
+
+# as_root COMMAND…
+as_root() {
+    if [ "$(id -u)" -eq 0 ]; then
+        "$@"
+    elif command -v sudo >/dev/null 2>&1; then
+        sudo "$@"
+    else
+        die "this needs root: $*" "run it as root, or install sudo"
+    fi
+}
+
+# apt_install PACKAGE…
+apt_install() {
+    command -v apt-get >/dev/null 2>&1 ||
+        die "missing: $*, and there is no apt-get" "install them with the package manager of this system"
+    say "installing $*"
+    if ! as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "$@" </dev/null >"$apt_log" 2>&1; then
+        say "fetching the package lists first"
+        as_root env DEBIAN_FRONTEND=noninteractive apt-get update -q </dev/null >"$apt_log" 2>&1 ||
+            { cat "$apt_log" >&2; die "apt-get update failed"; }
+        as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "$@" </dev/null >"$apt_log" 2>&1 ||
+            { cat "$apt_log" >&2; die "apt-get could not install $*"; }
+    fi
+    rm -f "$apt_log"
+}
+
+# need_commands COMMAND=PACKAGE…: installs the packages whose command is missing.
+need_commands() {
+    local pair missing=()
+    for pair in "$@"; do
+        command -v "${pair%%=*}" >/dev/null 2>&1 || missing+=("${pair#*=}")
+    done
+    if [ ${#missing[@]} -gt 0 ]; then apt_install "${missing[@]}"; fi
+}
+
+# The device through which the kernel hands file system requests to a program.
+need_fuse_device() {
+    [ -c /dev/fuse ] && return
+    say "no /dev/fuse: loading the kernel module"
+    as_root modprobe fuse 2>/dev/null || true
+    if [ ! -c /dev/fuse ] && grep -qw fuse /proc/filesystems; then
+        as_root mknod -m 666 /dev/fuse c 10 229 || true
+    fi
+    [ -c /dev/fuse ] || die "this kernel offers no /dev/fuse" \
+        "load the module fuse, or, in a container, start it with --device /dev/fuse --cap-add SYS_ADMIN"
+}
+
+# Programs that mounting and the tests call.
+need_system() {
+    apt_log=$(mktemp)
+    need_commands fusermount3=fuse3 git=git rsync=rsync
+    need_fuse_device
+    rm -f "$apt_log"
+}
