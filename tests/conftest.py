@@ -1,7 +1,7 @@
 """Rules for every test: what is missing is named, and nothing is left behind.
 
-* A test that lacks something of the machine skips and names it (`support.needs`). Where the environment variable
-  CI is set, every skip is a failure, so that a run cannot look green because half of it never ran.
+* A test that lacks something of the machine skips and names it (`support.needs`). Where the environment
+  variable CI is set, every skip is a failure: a run cannot look green because half of it never ran.
 * At the end no mount below the session's temporary directory and no process started by a test may be left.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -43,7 +43,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
-) -> Iterator[None]:  # pytest sends the report in and takes it back
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Turns a skip into a failure where CI is set."""
     report = yield
     if os.environ.get("CI") and report.skipped and not hasattr(report, "wasxfail"):
@@ -55,7 +55,9 @@ def pytest_runtest_makereport(
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_make_collect_report(collector: pytest.Collector) -> Iterator[None]:
+def pytest_make_collect_report(
+    collector: pytest.Collector,
+) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
     """Turns the skip of a whole module (importorskip) into a failure where CI is set."""
     report = yield
     if os.environ.get("CI") and report.skipped:

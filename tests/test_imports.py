@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("keyslots", "phone_link", "phonevault")
 
-# Room: the rooms whose modules it may import besides its own. A module's room is the longest prefix that fits.
+# Room: the rooms whose modules it may import besides its own. A module's room is the longest fit.
 ROOMS: dict[str, tuple[str, ...]] = {
     "keyslots": (),
     "phone_link": (),  # errors and helpers at the top, open to all of phone_link
@@ -58,7 +58,7 @@ def room_of(module: str) -> str:
 
 
 def imports_of(path: Path) -> Iterator[tuple[int, str]]:
-    """Line and absolute name of all that a file imports; `from a import b` counts as a.b, which names the module."""
+    """Line and absolute name of each import; `from a import b` counts as a.b, which names the module."""
     module = module_name(path)
     package = module if path.name == "__init__.py" else module.rpartition(".")[0]
     for node in ast.walk(ast.parse(path.read_text(), str(path))):
