@@ -1,0 +1,165 @@
+"""Errors of the phone link: one hierarchy, one-line messages fit for people, hints where one helps.
+
+No message ever contains a secret.
+"""
+
+# ruff: noqa: N818  (the names are the states people speak of, not "…Error")
+
+from __future__ import annotations
+
+CKR_KEY_HANDLE_INVALID = 0x60
+CKR_ENCRYPTED_DATA_INVALID = 0x40
+CKR_PIN_INCORRECT = 0xA0
+CKR_PIN_LOCKED = 0xA4
+CKR_USER_NOT_LOGGED_IN = 0x101
+CKR_FUNCTION_REJECTED = 0x200
+CKR_UNKNOWN_PEER = 0x80000001
+"""CKR_VENDOR_DEFINED + 1: the phone does not know the computer that opens a channel."""
+CKR_PAIRING_MISMATCH = 0x80000002
+"""CKR_VENDOR_DEFINED + 2: the revealed value does not fit the commitment made before."""
+
+
+class LinkError(Exception):
+    """Base of every error of the link. `hint` is a second line for people, empty if there is none."""
+
+    hint: str = ""
+
+    def __init__(self, message: str = "", *, hint: str | None = None) -> None:
+        super().__init__(message)
+        if hint is not None:
+            self.hint = hint
+
+
+class SpecError(LinkError, ValueError):
+    """A transport spec string is malformed or names an unknown scheme."""
+
+    hint = "a phone's address looks like serial:/dev/ttyACM0?baud=115200, tcp:HOST:PORT or unix:PATH"
+
+
+class LinkClosed(LinkError):
+    """The peer is gone, or this side closed the stream."""
+
+
+class LinkTimeout(LinkError):
+    """The peer did not answer in time. After a timed-out command the link is closed."""
+
+
+class PhoneAbsent(LinkError):
+    """Nothing answers at the phone's address."""
+
+    hint = "is the phone in range, switched on, and its phonevault program running?"
+
+
+class ProtocolError(LinkError):
+    """Bytes from the peer (or a value given by the caller) break the grammar or a bound."""
+
+
+class ChannelError(LinkError):
+    """A handshake or the authentication of a message failed: the link is not to be trusted and is closed."""
+
+    hint = "someone may be in the middle of the link, or one side lost its keys: try again, then pair again"
+
+
+class UnknownPeer(LinkError):
+    """The phone does not know this computer, or this computer does not know the phone."""
+
+    hint = "pair again: phonevault phone pair SPEC"
+
+
+class UnknownPhone(LinkError):
+    """No paired phone has this name, or none is paired, or several are and no name was given."""
+
+    hint = "phonevault phone list shows the paired phones"
+
+
+class PairingRefused(LinkError):
+    """One of the users did not agree, or the phone does not accept pairing now."""
+
+    hint = "the phone must be waiting for a new computer (phonevault-phone serve … asks on its screen)"
+
+
+class PairingMismatch(LinkError):
+    """The codes differ or a commitment does not fit: someone may be in the middle."""
+
+    hint = "do not continue on this link; try again, nearer to the phone"
+
+
+class PhoneError(LinkError):
+    """The phone refused a command with a PKCS#11 return value.
+
+    Attributes:
+        ckr: the CKR value (PKCS#11 v2.40; 0x80000000 and above are phonevault's own).
+    """
+
+    ckr: int
+
+    def __init__(self, ckr: int, message: str = "", *, hint: str | None = None) -> None:
+        super().__init__(message or f"the phone refused (CKR 0x{ckr:X})", hint=hint)
+        self.ckr = ckr
+
+
+class PinIncorrect(PhoneError):
+    """CKR_PIN_INCORRECT. `tries_left` is None if the phone does not say."""
+
+    def __init__(self, tries_left: int | None = None, message: str = "") -> None:
+        left = "" if tries_left is None else f", {tries_left} {'try' if tries_left == 1 else 'tries'} left"
+        super().__init__(CKR_PIN_INCORRECT, message or f"wrong PIN{left}")
+        self.tries_left = tries_left
+
+
+class PinLocked(PhoneError):
+    """CKR_PIN_LOCKED: too many wrong PINs."""
+
+    hint = "unblock the phone's key store with its PUK"
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(CKR_PIN_LOCKED, message or "the phone's PIN is blocked")
+
+
+class PinRequired(PhoneError):
+    """CKR_USER_NOT_LOGGED_IN: the PIN has to be entered first."""
+
+    hint = "enter the PIN on the phone"
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(CKR_USER_NOT_LOGGED_IN, message or "the phone wants its PIN first")
+
+
+class UserRefused(PhoneError):
+    """CKR_FUNCTION_REJECTED: the phone's user or its policy said no."""
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(CKR_FUNCTION_REJECTED, message or "refused on the phone")
+
+
+class KeyNotFound(PhoneError):
+    """CKR_KEY_HANDLE_INVALID: the phone has no such key."""
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(CKR_KEY_HANDLE_INVALID, message or "the phone does not have this key")
+
+
+class DecryptFailed(PhoneError):
+    """CKR_ENCRYPTED_DATA_INVALID: the ciphertext does not open under the phone's key."""
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(
+            CKR_ENCRYPTED_DATA_INVALID, message or "the phone's key does not open this ciphertext"
+        )
+
+
+_BY_CKR: dict[int, type[PinLocked | PinRequired | UserRefused | KeyNotFound | DecryptFailed]] = {
+    CKR_PIN_LOCKED: PinLocked,
+    CKR_USER_NOT_LOGGED_IN: PinRequired,
+    CKR_FUNCTION_REJECTED: UserRefused,
+    CKR_KEY_HANDLE_INVALID: KeyNotFound,
+    CKR_ENCRYPTED_DATA_INVALID: DecryptFailed,
+}
+
+
+def phone_error(ckr: int, tries_left: int | None = None) -> PhoneError:
+    """Return the most fitting `PhoneError` for a CKR value; `tries_left` counts only for PIN_INCORRECT."""
+    if ckr == CKR_PIN_INCORRECT:
+        return PinIncorrect(tries_left)
+    specific = _BY_CKR.get(ckr)
+    return specific() if specific else PhoneError(ckr)
