@@ -187,7 +187,7 @@ def format_command(command: Command) -> str:
     if command.form is Form.SET or syntax_of(command.name) is Syntax.BASIC:
         separator = "=" if command.form is Form.SET else ""
         return command.name + separator + format_values(command.arguments)
-    return command.name + command.form.value
+    return f"{command.name}{command.form.value}"
 
 
 def format_command_line(commands: tuple[Command, ...]) -> str:

@@ -80,6 +80,10 @@ class DescriptorStream:
         self._closed = False
         self._peer_gone = False
 
+    def fileno(self) -> int:
+        """Return the descriptor, for poll(2) only."""
+        return self._fd
+
     def read(self, timeout_s: float | None) -> bytes:
         """See `Stream.read`."""
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
