@@ -143,9 +143,9 @@ class Handshake:
 class Transport:
     """Message encryption after the handshake.
 
-    Nonce rule (Noise, clause 5.1): each direction has its own key and a 64-bit counter from 0 that goes up by
-    one a message; the counter is never sent. So a message that is replayed, dropped, reordered or changed does
-    not authenticate, and after a failure this object refuses everything.
+    Nonce rule (Noise, clause 5.1): each direction has its own key and a 64-bit counter from 0 that goes up
+    by one a message; the counter is never sent. So a message that is replayed, dropped, reordered or changed
+    does not authenticate, and after a failure this object refuses everything.
     """
 
     def __init__(self, noise: Any) -> None:

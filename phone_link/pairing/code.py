@@ -1,7 +1,7 @@
 """The arithmetic of pairing. Pure.
 
 The computer commits to Na before it sees Nb, the phone picks Nb before it sees Na. So someone in the middle,
-who has two handshakes with two hashes, has one guess among a million at making both screens show the same code.
+who has two handshakes with two hashes, has one guess among a million at making both screens show one code.
 """
 
 from __future__ import annotations
