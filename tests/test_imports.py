@@ -25,7 +25,8 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "phonevault": (),  # errors and version
     "phonevault.fuse": (),
     "phonevault.fs": ("phonevault.fuse", "keyslots"),
-    "phonevault.vault": ("keyslots", "phone_link.host"),
+    "phonevault.openers": ("keyslots", "phone_link.host"),
+    "phonevault.vault": ("keyslots", "phone_link.host", "phonevault.openers", "phonevault.fs"),
     "phonevault.daemon": ("phonevault.fs", "phonevault.fuse", "phonevault.vault", "phone_link.host"),
 }
 ROOMS["phonevault.cli"] = tuple(

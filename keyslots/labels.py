@@ -1,0 +1,20 @@
+"""Every key-separation label of docs/format.md 1.3 and 1.4, in one place. Never change one."""
+
+from __future__ import annotations
+
+SLOT_X25519 = b"phonevault v1 slot x25519"
+SLOT_KEK = b"phonevault v1 slot kek"
+RECOVERY_CODE = b"phonevault v1 recovery code"
+
+HEADER_MAC = b"phonevault v1 header mac"
+NAMES = b"phonevault v1 names"
+SYMLINKS = b"phonevault v1 symlinks"
+FILE_KEYS = b"phonevault v1 file keys"
+
+KEY_BYTES = {HEADER_MAC: 32, NAMES: 64, SYMLINKS: 32, FILE_KEYS: 32}
+"""Length of each key derived from the volume master key, in bytes (docs/format.md 1.4)."""
+
+
+def kek_info(kind: str, slot_id: int) -> bytes:
+    """Return the HKDF info of a slot's key-encryption key: label ‖ 0x00 ‖ kind ‖ 0x00 ‖ u8 id."""
+    return b"\x00".join((SLOT_KEK, kind.encode("ascii"), bytes((slot_id,))))

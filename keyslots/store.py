@@ -1,0 +1,290 @@
+"""The two copies of the header on disk: reading, and replacing them so that one sound copy is always there.
+
+docs/format.md 1.1 and 1.5. All names are taken relative to one descriptor of the vault's directory.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import errno
+import fcntl
+import os
+import stat
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from .envelope import MAX_FILE_BYTES, SealedHeader, encode_file, parse_file
+from .errors import (
+    HeaderBusy,
+    HeaderChanged,
+    HeaderDamaged,
+    HeaderTampered,
+    HeaderTooNew,
+    HeaderUnreadable,
+    HeaderWriteFailed,
+    NotAVault,
+)
+from .header import Header
+from .secret import Secret
+
+MAIN = "phonevault.json"
+BACKUP = "phonevault.json.bak"
+TREE = "tree"
+TEMPORARY = "phonevault.tmp."
+LOCK_TIMEOUT_S = 5.0
+
+_LOCK_POLL_S = 0.02
+_NO_LOCKS = {errno.EBADF, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL}
+"""What flock(2) says on file systems that cannot lock a directory (NFS)."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Loaded:
+    """What was read: the header with its MAC, not verified yet, and what the user should be told about it."""
+
+    sealed: SealedHeader
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def header(self) -> Header:
+        """The header, not verified yet."""
+        return self.sealed.header
+
+
+class _Missing(HeaderDamaged):
+    """There is no such copy."""
+
+
+_Copy = SealedHeader | HeaderDamaged | HeaderTampered | HeaderTooNew
+
+
+@contextlib.contextmanager
+def lock(vault_dir: Path, *, shared: bool = False, timeout_s: float = LOCK_TIMEOUT_S) -> Iterator[int]:
+    """Hold the lock on the header and yield a descriptor of the vault's directory.
+
+    Where the file system cannot lock a directory, there is no lock; `save` then still notices most races.
+
+    Raises:
+        HeaderBusy: another holder did not let go within `timeout_s` seconds.
+        NotAVault: `vault_dir` is no directory.
+        HeaderUnreadable: it may not be opened.
+    """
+    directory = _open_directory(vault_dir)
+    try:
+        _flock(directory, fcntl.LOCK_SH if shared else fcntl.LOCK_EX, timeout_s)
+        yield directory
+    finally:
+        os.close(directory)
+
+
+def load(vault_dir: Path) -> Loaded:
+    """Read the header from whichever copy counts (docs/format.md 1.1).
+
+    Raises:
+        NotAVault: neither copy nor a tree is there.
+        HeaderDamaged: no sound copy is left.
+        HeaderTampered: the copy that counts has a right checksum and breaks the schema.
+        HeaderTooNew: it has an unknown version or flag.
+        HeaderUnreadable: permission denied.
+    """
+    # The lock keeps a save from running between the two reads; without it a header is still read whole.
+    try:
+        with lock(vault_dir, shared=True, timeout_s=1.0) as directory:
+            return _choose(directory)
+    except HeaderBusy:
+        directory = _open_directory(vault_dir)
+        try:
+            return _choose(directory)
+        finally:
+            os.close(directory)
+
+
+def save(vault_dir: Path, header: Header, key: Secret) -> Header:
+    """Replace both copies by `header` with the next generation, and return that.
+
+    Args:
+        vault_dir: the vault.
+        header: as loaded and changed, its generation still the one on disk.
+        key: header key of its current epoch (`keyslots.derive.header_key`).
+
+    Raises:
+        HeaderChanged: another generation or another vault is on disk.
+        HeaderBusy: the lock is held.
+        HeaderWriteFailed: disk full, permission, I/O error; a sound copy, old or new, is left.
+        BadParameter: the header breaks its own schema.
+        HeaderDamaged, HeaderTampered, HeaderTooNew: what is on disk cannot be read.
+    """
+    with lock(vault_dir) as directory:
+        found = _choose(directory).header
+        if (found.vault_id, found.generation) != (header.vault_id, header.generation):
+            raise HeaderChanged("the vault's header was changed by another command")
+        written = dataclasses.replace(header, generation=header.generation + 1)
+        _write_copies(directory, encode_file(written, key))
+        return written
+
+
+def save_new(vault_dir: Path, header: Header, key: Secret) -> None:
+    """Write both copies of a new vault's header, as it is.
+
+    Raises:
+        HeaderChanged: a header is there already.
+        HeaderBusy, HeaderWriteFailed, BadParameter: as for `save`.
+    """
+    with lock(vault_dir) as directory:
+        if any(_stat(directory, name) is not None for name in (MAIN, BACKUP)):
+            raise HeaderChanged("a vault is here already")
+        _write_copies(directory, encode_file(header, key))
+
+
+def _open_directory(vault_dir: Path) -> int:
+    try:
+        return os.open(vault_dir, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise NotAVault(f"no vault at {vault_dir}") from error
+    except OSError as error:
+        raise HeaderUnreadable(f"cannot open {vault_dir}: {error.strerror}") from error
+
+
+def _flock(directory: int, operation: int, timeout_s: float) -> None:
+    deadline = time.monotonic() + timeout_s
+    while True:
+        try:
+            fcntl.flock(directory, operation | fcntl.LOCK_NB)
+            return
+        except OSError as error:
+            if error.errno in _NO_LOCKS:
+                return
+            if error.errno not in (errno.EAGAIN, errno.EINTR):
+                raise HeaderUnreadable(f"cannot lock the vault's header: {error.strerror}") from error
+        if time.monotonic() >= deadline:
+            raise HeaderBusy("another command is using the vault's header")
+        time.sleep(_LOCK_POLL_S)
+
+
+def _choose(directory: int) -> Loaded:
+    main, backup = _read_copy(directory, MAIN), _read_copy(directory, BACKUP)
+    if isinstance(main, SealedHeader):
+        return Loaded(main, _compare(main, backup))
+    if not isinstance(main, HeaderDamaged):
+        raise main
+    what = "is missing" if isinstance(main, _Missing) else "is damaged"
+    if isinstance(backup, SealedHeader):
+        return Loaded(backup, (f"{MAIN} {what}: its second copy, {BACKUP}, was used",))
+    if not isinstance(backup, HeaderDamaged):
+        raise backup
+    if isinstance(main, _Missing) and isinstance(backup, _Missing):
+        if _stat(directory, TREE) is None:
+            raise NotAVault("this folder is no vault")
+        raise HeaderDamaged("both copies of the vault's header are missing")
+    raise HeaderDamaged("both copies of the vault's header are damaged or missing")
+
+
+def _compare(main: SealedHeader, backup: _Copy) -> tuple[str, ...]:
+    if isinstance(backup, SealedHeader):
+        if backup == main:
+            return ()
+        generations = f"generation {main.header.generation} and {backup.header.generation}"
+        return (f"the two copies of the header differ ({generations}): {MAIN} was used",)
+    if isinstance(backup, _Missing):
+        return (f"the header's second copy, {BACKUP}, is missing",)
+    what = "damaged" if isinstance(backup, HeaderDamaged) else "not valid"
+    return (f"the header's second copy, {BACKUP}, is {what}",)
+
+
+def _read_copy(directory: int, name: str) -> _Copy:
+    try:
+        return parse_file(_read(directory, name))
+    except FileNotFoundError:
+        return _Missing(f"{name} is missing")
+    except PermissionError as error:
+        raise HeaderUnreadable(f"cannot read {name}: {error.strerror}") from error
+    except OSError as error:  # a symbolic link or directory in its place, an unreadable block
+        return HeaderDamaged(f"{name} cannot be read: {error.strerror}")
+    except (HeaderDamaged, HeaderTampered, HeaderTooNew) as error:
+        return error
+
+
+def _read(directory: int, name: str) -> bytes:
+    """Read a file of at most 1 MiB; a longer one is refused unread."""
+    # O_NONBLOCK: a FIFO put in the place of a header must not hang the reader.
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    descriptor = os.open(name, flags, dir_fd=directory)
+    try:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise HeaderDamaged(f"{name} is no regular file")
+        if status.st_size > MAX_FILE_BYTES:
+            raise HeaderDamaged(f"{name} is longer than 1 MiB")
+        data = bytearray()
+        while len(data) <= MAX_FILE_BYTES:
+            chunk = os.read(descriptor, 65536)
+            if not chunk:
+                break
+            data += chunk
+        return bytes(data)
+    finally:
+        os.close(descriptor)
+
+
+def _stat(directory: int, name: str) -> os.stat_result | None:
+    try:
+        return os.stat(name, dir_fd=directory, follow_symlinks=False)
+    except FileNotFoundError:
+        return None
+
+
+def _write_copies(directory: int, data: bytes) -> None:
+    try:
+        _remove_leftovers(directory)
+        for name in (BACKUP, MAIN):
+            _replace(directory, name, data)
+    except OSError as error:
+        raise HeaderWriteFailed(f"the vault's header could not be written: {error.strerror}") from error
+
+
+def _replace(directory: int, name: str, data: bytes) -> None:
+    """Replace `name` by `data` in one step: at any moment it holds the old or the new bytes."""
+    before = _stat(directory, name)
+    temporary = TEMPORARY + os.urandom(8).hex()
+    descriptor = os.open(
+        temporary,
+        os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC,
+        0o600,
+        dir_fd=directory,
+    )
+    try:
+        try:
+            _keep_owner(descriptor, before)
+            rest = memoryview(data)
+            while rest:
+                rest = rest[os.write(descriptor, rest) :]
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        os.replace(temporary, name, src_dir_fd=directory, dst_dir_fd=directory)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary, dir_fd=directory)
+        raise
+    os.fsync(directory)
+
+
+def _keep_owner(descriptor: int, before: os.stat_result | None) -> None:
+    """Give the new file the old one's owner and mode, so that root does not lock a user out of the vault."""
+    if before is None or not stat.S_ISREG(before.st_mode):
+        return
+    now = os.fstat(descriptor)
+    if (now.st_uid, now.st_gid) != (before.st_uid, before.st_gid):
+        with contextlib.suppress(PermissionError):
+            os.fchown(descriptor, before.st_uid, before.st_gid)
+    os.fchmod(descriptor, stat.S_IMODE(before.st_mode) & 0o666)
+
+
+def _remove_leftovers(directory: int) -> None:
+    """Remove temporary files that an interrupted replacement left. Only called under the lock."""
+    for name in os.listdir(directory):
+        if name.startswith(TEMPORARY):
+            with contextlib.suppress(OSError):
+                os.unlink(name, dir_fd=directory)

@@ -1,0 +1,159 @@
+"""What opens a slot: a phone, a passphrase, a recovery code. Joins `keyslots` with `phone_link` sessions."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from keyslots import recovery_code
+from keyslots.errors import (
+    HeaderTampered,
+    NotMine,
+    WrongKey,
+    WrongPassphrase,
+    WrongPhone,
+    WrongRecoveryCode,
+)
+from keyslots.header import Header, Slot
+from keyslots.memory import wipe
+from keyslots.secret import Secret
+from keyslots.slots import passphrase as passphrase_slots
+from keyslots.slots import phone as phone_slots
+from keyslots.slots import recovery as recovery_slots
+from keyslots.slots.passphrase import PassphraseKem
+from keyslots.slots.phone import PhoneKem
+from keyslots.slots.recovery import RecoveryKem
+
+
+class SlotOpener(Protocol):
+    """One secret and how it opens slots."""
+
+    def unwrap(self, header: Header, slot: Slot) -> Secret:
+        """Return the slot's secret.
+
+        Raises:
+            NotMine: this secret does not fit this slot; another slot may be tried.
+            KeyslotsError, phone_link.errors.LinkError: anything else ends the attempt.
+        """
+        ...
+
+    def wrong_key(self, header: Header) -> WrongKey:
+        """Return the error for when no slot of `header` fits."""
+        ...
+
+
+class PhoneSession(Protocol):
+    """What is needed of `phone_link.host.PhoneSession`."""
+
+    def decrypt(self, fingerprint: str, ciphertext: bytes, reason: str) -> bytearray:
+        """Return the RSA-OAEP-SHA256 decryption of `ciphertext` under the key with this fingerprint (hex)."""
+        ...
+
+
+class PhoneOpener:
+    """Opens phone slots through a session with a paired phone."""
+
+    def __init__(self, session: PhoneSession, fingerprint: str | None = None, reason: str = "") -> None:
+        """Take an open session.
+
+        Args:
+            session: the phone.
+            fingerprint: of the key pinned at pairing (SHA-256 in hex). Slots of other keys are then passed
+                over without asking the phone.
+            reason: what the phone shows when it asks its user.
+        """
+        self._session = session
+        self._fingerprint = fingerprint
+        self._reason = reason or "open vault"
+
+    def unwrap(self, header: Header, slot: Slot) -> Secret:
+        """Let the phone decrypt the slot's secret.
+
+        Raises:
+            NotMine: no phone slot, or the phone does not have its key.
+            HeaderTampered: the phone has the key, but the ciphertext was not made for it.
+            LinkError: the phone refused, is gone, wants its PIN, ….
+        """
+        from phone_link.errors import DecryptFailed, KeyNotFound
+
+        kem = slot.kem
+        if not isinstance(kem, PhoneKem):
+            raise NotMine("not a phone slot")
+        fingerprint = kem.fingerprint.hex()
+        if self._fingerprint is not None and self._fingerprint.lower() != fingerprint:
+            raise NotMine("a slot of another phone")
+        try:
+            decrypted = self._session.decrypt(fingerprint, kem.ciphertext, self._reason)
+        except KeyNotFound:
+            raise NotMine("the phone does not have the key of this slot") from None
+        except DecryptFailed as error:
+            raise HeaderTampered(
+                f"the vault's header was tampered with: the secret of slot {slot.id} does not open"
+            ) from error
+        return phone_slots.slot_secret(decrypted)
+
+    def wrong_key(self, header: Header) -> WrongKey:
+        """Return the error for a phone whose key is in no slot."""
+        if any(isinstance(slot.kem, PhoneKem) for slot in header.slots):
+            return WrongPhone("this phone does not open this vault: its key is in no slot")
+        return WrongPhone("no phone opens this vault: it has no phone slot")
+
+
+class PassphraseOpener:
+    """Opens passphrase slots. The passphrase stays the caller's to wipe."""
+
+    def __init__(self, passphrase: bytearray) -> None:
+        self._passphrase = passphrase
+
+    def unwrap(self, header: Header, slot: Slot) -> Secret:
+        """Derive the slot's secret from the passphrase.
+
+        Raises:
+            NotMine: no passphrase slot, or that of another passphrase.
+            BadPassphrase: empty, too long or not UTF-8.
+            KdfMemory: not enough memory.
+            HeaderTampered: the slot's ephemeral key is of small order.
+        """
+        if not isinstance(slot.kem, PassphraseKem):
+            raise NotMine("not a passphrase slot")
+        return passphrase_slots.unwrap(slot.kem, self._passphrase)
+
+    def wrong_key(self, header: Header) -> WrongKey:
+        """Return the error for a passphrase that fits no slot."""
+        if any(isinstance(slot.kem, PassphraseKem) for slot in header.slots):
+            return WrongPassphrase("wrong passphrase")
+        return WrongPassphrase("no passphrase opens this vault: it has no passphrase slot")
+
+
+class RecoveryOpener:
+    """Opens recovery slots. `wipe` it, or the code stays in memory until it is collected."""
+
+    def __init__(self, code: str | bytes | bytearray) -> None:
+        """Read the code as typed.
+
+        Raises:
+            BadRecoveryCode: it is none: length, a character, or the checksum is wrong.
+        """
+        self._code = recovery_code.parse_code(code)
+        if isinstance(code, bytearray):
+            wipe(code)
+
+    def unwrap(self, header: Header, slot: Slot) -> Secret:
+        """Derive the slot's secret from the code.
+
+        Raises:
+            NotMine: no recovery slot, or that of another code.
+            HeaderTampered: the slot's ephemeral key is of small order.
+        """
+        if not isinstance(slot.kem, RecoveryKem):
+            raise NotMine("not a recovery slot")
+        return recovery_slots.unwrap(slot.kem, self._code)
+
+    def wrong_key(self, header: Header) -> WrongKey:
+        """Return the error for a code that fits no slot."""
+        if any(isinstance(slot.kem, RecoveryKem) for slot in header.slots):
+            return WrongRecoveryCode("wrong recovery code: it is well formed, but not of this vault")
+        return WrongRecoveryCode("no recovery code opens this vault: it has no recovery slot")
+
+    def wipe(self) -> None:
+        """Wipe the code."""
+        self._code.wipe()
