@@ -1,0 +1,1 @@
+"""The steps of scripts/demo, one module a subject."""

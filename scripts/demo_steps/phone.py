@@ -1,0 +1,48 @@
+"""The phone: making it, letting it serve, pairing it with the computer."""
+
+from __future__ import annotations
+
+import secrets
+
+from demo_steps.programs import Program
+from demo_steps.radio import Radio
+from demo_steps.world import World
+
+SIX_DIGITS = r"(?<!\d)(\d{3}) ?(\d{3})(?!\d)"
+NAME = "pocket"
+
+
+def make(world: World) -> None:
+    """A phone with a PIN and a 3072-bit RSA key that never leaves it."""
+    world.pin_file.touch(mode=0o600)
+    world.pin_file.write_text(f"{secrets.randbelow(10**6):06}\n")
+    world.run(
+        "phonevault-phone", "init", world.phone_store, "--pin-file", world.pin_file, "--bits", "3072"
+    ).must_succeed()
+    loose = [path.name for path in world.phone_store.rglob("*") if path.stat().st_mode & 0o077]
+    world.report.check(not loose, "nobody else may read the phone's store", ", ".join(loose))
+
+
+def serve(world: World, radio: Radio, *options: str) -> Program:
+    """The phone's program, listening on its Bluetooth adapter; it unlocks without asking each time."""
+    return world.start(
+        "the phone",
+        *("phonevault-phone", "serve", world.phone_store, "--listen", radio.listen_spec),
+        *("--pin-file", world.pin_file, "--approve", "auto", *options),
+    )
+
+
+def pair(world: World, phone: Program, radio: Radio) -> None:
+    """Both sides show six digits; only because they are equal does the demo say yes, on both."""
+    computer = world.start("the computer", "phonevault", "phone", "pair", radio.connect_spec, "--name", NAME)
+    there = "".join(phone.wait_for(SIX_DIGITS, 30).groups())
+    here = "".join(computer.wait_for(SIX_DIGITS, 30).groups())
+    world.report.show(f"the phone shows     {there}\nthe computer shows  {here}")
+    world.report.check(here == there, "both show the same six digits, so nobody sits between them")
+    phone.answer("y")
+    computer.answer("y")
+    code = computer.wait(60)
+    world.report.check(code == 0, "computer and phone know each other now", computer.screen)
+    listed = world.run("phonevault", "phone", "list").must_succeed().output
+    world.report.show(listed)
+    world.report.check(NAME in listed, "the computer lists the phone")

@@ -1,0 +1,59 @@
+"""A virtual Bluetooth radio: two controllers on one emulated air, driven through its control socket."""
+
+from __future__ import annotations
+
+import json
+import socket
+from pathlib import Path
+
+from demo_steps.report import BrokenPromise
+from demo_steps.world import World
+
+PHONE_ADDRESS = "F0:F1:F2:F3:F4:F5"
+COMPUTER_ADDRESS = "F0:F1:F2:F3:F4:F6"
+
+
+class Radio:
+    """The radio's process; the phone's and the computer's Bluetooth adapters are sockets of it."""
+
+    def __init__(self, world: World) -> None:
+        self._control = world.radio_dir / "control"
+        self._phone = world.radio_dir / "phone.hci"
+        self._computer = world.radio_dir / "computer.hci"
+        self.listen_spec = f"bumble:unix:{self._phone}"
+        self.connect_spec = f"bumble:unix:{self._computer}/{PHONE_ADDRESS}"
+        program = world.start(
+            "the radio",
+            *("python", "-m", "phone_link.virtual.radio"),
+            *("--controller", f"{PHONE_ADDRESS}={self._phone}"),
+            *("--controller", f"{COMPUTER_ADDRESS}={self._computer}"),
+            *("--control", self._control),
+        )
+        program.wait_for(r"ready")
+
+    def phone_in_range(self, here: bool) -> None:
+        """Lets the phone walk away or come back."""
+        self._say(f"range {PHONE_ADDRESS} {'on' if here else 'off'}")
+
+    def link(self) -> dict[str, bool]:
+        """How the two adapters are connected: authenticated, encrypted, heard; empty if they are not."""
+        status = json.loads(self._ask("status"))
+        links: dict[str, dict[str, bool]] = status["controllers"][COMPUTER_ADDRESS]["links"]
+        return links.get(PHONE_ADDRESS, {})
+
+    def _say(self, line: str) -> None:
+        answer = self._ask(line)
+        if answer != "ok":
+            raise BrokenPromise(f"the radio obeys `{line}` – but: {answer}")
+
+    def _ask(self, line: str) -> str:
+        return _exchange(self._control, line)
+
+
+def _exchange(path: Path, line: str) -> str:
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.settimeout(5)
+        connection.connect(str(path))
+        connection.sendall(line.encode() + b"\n")
+        with connection.makefile() as answers:
+            return answers.readline().strip()
