@@ -9,7 +9,7 @@ import time
 from phone_link.errors import LinkError, LinkTimeout, PhoneAbsent
 from phone_link.transport.base import TransportOptions
 from phone_link.transport.bluetooth_uuid import SERVICE_UUID
-from phone_link.transport.classic import hci, sdp
+from phone_link.transport.classic import hci
 from phone_link.transport.classic.acl import AclLink
 from phone_link.transport.classic.adapter import Adapter
 from phone_link.transport.classic.l2cap import L2cap
@@ -101,6 +101,8 @@ def find_channel(l2cap: L2cap, deadline: float) -> int:
     Raises:
         LinkError: There is none.
     """
+    from phone_link.transport.classic import sdp  # not needed when the channel is known
+
     query = sdp.ChannelQuery(bytes.fromhex(SERVICE_UUID.replace("-", "")))
     answers: list[bytes] = []
     channel = l2cap.open(sdp.PSM, answers.append, deadline)

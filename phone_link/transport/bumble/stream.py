@@ -14,7 +14,7 @@ from bumble.device import Connection
 
 from phone_link.errors import LinkClosed, LinkTimeout
 from phone_link.transport.base import WRITE_TIMEOUT_S
-from phone_link.transport.bumble_rfcomm import FlowDlc
+from phone_link.transport.bumble.rfcomm import FlowDlc
 
 UNSENT_BYTES = 32 * 1024
 """A writer waits while more than this is on its way to the controller."""

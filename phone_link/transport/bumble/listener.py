@@ -13,9 +13,9 @@ from bumble import core, rfcomm, utils
 from phone_link.errors import LinkClosed, LinkError, LinkTimeout
 from phone_link.transport.base import TransportOptions
 from phone_link.transport.bluetooth_uuid import SERVICE_UUID
-from phone_link.transport.bumble_device import BondingDevice, power_on
-from phone_link.transport.bumble_rfcomm import FRAME_BYTES, EncryptedServer, FlowDlc
-from phone_link.transport.bumble_stream import BumbleStream, run_briefly
+from phone_link.transport.bumble.device import BondingDevice, power_on
+from phone_link.transport.bumble.rfcomm import FRAME_BYTES, EncryptedServer, FlowDlc
+from phone_link.transport.bumble.stream import BumbleStream, run_briefly
 from phone_link.transport.link_keys import LinkKeyStore
 
 SERVICE_RECORD_HANDLE = 0x00010001

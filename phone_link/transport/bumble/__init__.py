@@ -91,6 +91,6 @@ def listen_bumble(rest: str, options: TransportOptions) -> Listener:
         SpecError: The spec is malformed.
         LinkError: No adapter, it is in use, or it fails.
     """
-    from phone_link.transport.bumble_listener import BumbleListener
+    from phone_link.transport.bumble.listener import BumbleListener
 
     return BumbleListener(open_adapter(rest, 5.0), options)
