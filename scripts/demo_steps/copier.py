@@ -1,7 +1,7 @@
 """Copies a tree's files one by one, each made durable with fsync, and notes in a log what was acknowledged.
 
 Run as a program: copier.py SOURCE TARGET LOG. The log lies outside the vault; a line is written only when
-fsync of the file and of its directory have returned. Exit code 0: all copied; 3: the target refused (it says why).
+fsync of the file and of its directory have returned. Exit code 0: all copied; 3: the target refused.
 """
 
 from __future__ import annotations

@@ -1,0 +1,35 @@
+"""Measurements. Run scripts/bench, which installs what this needs."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from benchmark import link, throughput
+
+
+def main() -> int:
+    """Returns the exit code."""
+    parser = argparse.ArgumentParser(prog="scripts/bench", description=__doc__)
+    subjects = parser.add_subparsers(dest="subject", required=True)
+    rates = subjects.add_parser(
+        "throughput",
+        help="against the peers that are installed (--install-peers: by apt)",
+    )
+    rates.add_argument("--stream-mib", type=int, default=512, help="the sequential file (%(default)s)")
+    rates.add_argument("--base", type=Path, help="where to work (/dev/shm: no disk is measured)")
+    rates.set_defaults(measure=throughput.run, rounds=3)
+    unlock = subjects.add_parser("unlock", help="mounting with a virtual phone over a virtual radio")
+    unlock.set_defaults(measure=link.unlock, rounds=15)
+    outage = subjects.add_parser("outage", help="radio dead to frozen, locked; back to unlocked")
+    outage.set_defaults(measure=link.outage, rounds=5)
+    for subject in (rates, unlock, outage):
+        subject.add_argument("--rounds", type=int, help="repetitions")
+        subject.add_argument("--json", type=Path, metavar="FILE", help="all values as JSON")
+    arguments = parser.parse_args()
+    return int(arguments.measure(arguments))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

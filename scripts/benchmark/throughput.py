@@ -1,0 +1,73 @@
+"""Throughput against the peers that are installed, in interleaved rounds of one run."""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sysconfig
+import tarfile
+import tempfile
+from pathlib import Path
+
+from demo_steps import tree
+
+from benchmark import results, systems, workloads
+
+SHARED_MEMORY = Path("/dev/shm")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Measures and prints; returns the exit code."""
+    base = arguments.base or (SHARED_MEMORY if SHARED_MEMORY.is_dir() else None)
+    console = results.console()
+    with tempfile.TemporaryDirectory(prefix="phonevault-bench-", dir=base) as name:
+        here = Path(name)
+        plan = _plan(here, arguments.stream_mib)
+        chosen = [kind for kind in systems.ALL if kind.is_installed()]
+        console.print(
+            f"in {here}: {plan.stream_mib} MiB, a tree of {plan.entries} entries, {arguments.rounds} rounds"
+        )
+        series: dict[str, dict[str, list[float]]] = {
+            workload.name: {kind.name: [] for kind in chosen} for workload in workloads.ALL
+        }
+        versions = {}
+        for number in range(arguments.rounds):
+            for kind in chosen[number % len(chosen) :] + chosen[: number % len(chosen)]:
+                versions[kind.name] = _round(kind, here / f"round{number}", plan, series)
+                console.print(f"round {number + 1}: {versions[kind.name]}")
+    units = {workload.name: workload.unit for workload in workloads.ALL}
+    console.print(results.table("medians; more is better", series, units, systems.Phonevault.name))
+    results.write_json(arguments.json, "throughput", {"versions": versions, "units": units, "rounds": series})
+    return 0
+
+
+def _plan(here: Path, stream_mib: int) -> workloads.Plan:
+    archive = here / "source.tar"
+    library = Path(sysconfig.get_path("stdlib"))
+
+    def kept(member: tarfile.TarInfo) -> tarfile.TarInfo | None:
+        skipped = tree.NOT_THE_LIBRARY(str(library), [Path(member.name).name])
+        return None if skipped else member
+
+    with tarfile.open(archive, "w") as tar:
+        tar.add(library, "library", filter=kept)
+    with tarfile.open(archive) as tar:
+        return workloads.Plan(stream_mib, archive, len(tar.getnames()))
+
+
+def _round(
+    kind: type[systems.System], base: Path, plan: workloads.Plan, series: dict[str, dict[str, list[float]]]
+) -> str:
+    system = kind(base)
+    system.create()
+    system.mount()
+    try:
+        for workload in workloads.ALL:
+            series[workload.name][kind.name].append(workload.measure(system, plan))
+    finally:
+        if system.mountpoint.is_mount():
+            try:
+                system.unmount()
+            except SystemExit:
+                subprocess.run(["fusermount3", "-u", "-z", str(system.mountpoint)], check=False)
+    return system.version()
