@@ -1,0 +1,69 @@
+"""One request of the kernel, and what a worker reuses from request to request."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+
+class Request:
+    """A request while it is handled. Handlers must not keep it: a worker fills the same object again.
+
+    Attributes:
+        opcode: ``enum fuse_opcode``.
+        unique: the kernel's number for it.
+        nodeid: the node it is about.
+        uid: user id of the caller (0 if the kernel acts on its own).
+        gid: group id of the caller.
+        pid: process id of the caller (0 for writeback).
+        body: what follows ``fuse_in_header``.
+        cipher: scratch memory for ciphertext, at least ``scratch_bytes`` long.
+        plain: scratch memory for plaintext; a handler may return a slice of it.
+    """
+
+    __slots__ = ("body", "cipher", "gid", "nodeid", "opcode", "pid", "plain", "uid", "unique")
+
+    def __init__(self, scratch_bytes: int) -> None:
+        self.opcode = 0
+        self.unique = 0
+        self.nodeid = 0
+        self.uid = 0
+        self.gid = 0
+        self.pid = 0
+        self.body = memoryview(b"")
+        self.cipher = memoryview(bytearray(scratch_bytes))
+        self.plain = memoryview(bytearray(scratch_bytes))
+
+    def wipe_scratch(self) -> None:
+        """Overwrite the scratch memory: plaintext of files may be left in it."""
+        self.plain[:] = bytes(len(self.plain))
+
+
+Handler = Callable[[Request], Any]
+"""Returns the reply's body (bytes, or a list of buffers), or None where the kernel expects no reply. Raises OSError for an error reply."""
+
+
+@dataclass(frozen=True)
+class Operations:
+    """What a file system offers to the session.
+
+    Attributes:
+        handlers: one handler an opcode; any other opcode answers ENOSYS.
+        init_flags: the ``FUSE_INIT`` features that the file system wants.
+        max_write: the largest WRITE it takes, in bytes.
+        scratch_bytes: how much scratch memory a request needs.
+        needs_no_keys: opcodes that are served in every state.
+        drains: opcodes that bring dirty data home and are served while a lock is under way.
+        dirty_nodes: nodes whose data the kernel may hold back.
+        known_nodes: every node the kernel may hold anything of.
+    """
+
+    handlers: dict[int, Handler]
+    init_flags: int
+    max_write: int
+    scratch_bytes: int
+    needs_no_keys: frozenset[int]
+    drains: frozenset[int]
+    dirty_nodes: Callable[[], Sequence[int]]
+    known_nodes: Callable[[], Sequence[int]]

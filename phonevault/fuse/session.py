@@ -1,0 +1,289 @@
+"""Serves one mount: workers that read, dispatch and reply, and the gate that freezes and locks it.
+
+Modes: OPEN (served), FROZEN (requests wait unanswered), DRAINING (a lock is under way: only what brings dirty data home is
+served), LOCKED (everything that needs keys answers ENOKEY).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import logging
+import os
+import threading
+import time
+from collections.abc import Sequence
+from enum import Enum
+
+from phonevault.fuse import abi
+from phonevault.fuse.device import Device, parse
+from phonevault.fuse.errors import ProtocolMismatch
+from phonevault.fuse.request import Operations, Request
+
+log = logging.getLogger(__name__)
+
+_MAX_READAHEAD_BYTES = 1 << 20
+_MAX_BACKGROUND = 64
+_POLL_S = 0.002
+_MINOR_INC_EPOCH = 44
+
+
+class Mode(Enum):
+    """What happens to a request that arrives."""
+
+    OPEN = 0
+    FROZEN = 1
+    DRAINING = 2
+    LOCKED = 3
+
+
+class _Worker:
+    """One thread's buffers, and whether it is inside a request."""
+
+    def __init__(self, operations: Operations) -> None:
+        self.busy = False
+        self.buffer = memoryview(bytearray(operations.max_write + abi.PAGE_BYTES))
+        self.request = Request(operations.scratch_bytes)
+
+
+class Session:
+    """Serves the requests of one mount with a fixed number of threads.
+
+    Args:
+        fd: an open /dev/fuse descriptor of a fresh mount; the session closes it.
+        operations: the file system.
+        threads: how many requests are served at a time.
+    """
+
+    def __init__(self, fd: int, operations: Operations, threads: int = 2) -> None:
+        self._device = Device(fd)
+        self._operations = operations
+        self._handlers = dict(operations.handlers)
+        self._mode = Mode.OPEN
+        self._parked: list[bytes] = []
+        self._park_lock = threading.Lock()
+        self._kernel_minor = 0
+        self._ended = threading.Event()
+        self._workers = [_Worker(operations) for _ in range(threads)]
+        self._threads = [
+            threading.Thread(target=self._serve, args=(worker,), name=f"fuse-{number}", daemon=True)
+            for number, worker in enumerate(self._workers)
+        ]
+
+    # -- life ---------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Shake hands with the kernel (FUSE_INIT) and start to serve.
+
+        Raises:
+            ProtocolMismatch: the kernel is too old.
+        """
+        worker = self._workers[0]
+        if not self._device.receive(worker.buffer, worker.request):
+            raise ProtocolMismatch("the mount ended before it began")
+        self._handshake(worker.request)
+        for thread in self._threads:
+            thread.start()
+
+    def wait(self, timeout_s: float | None = None) -> bool:
+        """Block until the file system is unmounted; False at a timeout."""
+        return self._ended.wait(timeout_s)
+
+    @property
+    def ended(self) -> bool:
+        """Whether the file system is unmounted."""
+        return self._ended.is_set()
+
+    def stop(self) -> None:
+        """After the unmount: wait for the workers and close the descriptor."""
+        for thread in self._threads:
+            if thread.is_alive():
+                thread.join(5)
+        with contextlib.suppress(OSError):
+            os.close(self._device.fd)
+
+    # -- the gate -----------------------------------------------------------------------------------------
+
+    @property
+    def mode(self) -> Mode:
+        """What happens to requests now."""
+        return self._mode
+
+    def freeze(self) -> None:
+        """From now on new requests wait unanswered; those being served are finished."""
+        if self._mode is Mode.OPEN:
+            self._mode = Mode.FROZEN
+
+    def thaw(self) -> None:
+        """Serve what waited, and everything that comes."""
+        self._mode = Mode.OPEN
+        self._serve_parked()
+
+    def unlock(self) -> None:
+        """Serve again after a lock; the file system must have its keys."""
+        self.thaw()
+
+    def lock(self, timeout_s: float) -> bool:
+        """Bring dirty data home, then answer ENOKEY to everything; nothing uses keys when this returns True.
+
+        The kernel writes a file's dirty pages back when told to drop them (``fuse_reverse_inval_inode``), so those WRITE
+        requests are served while all others wait. Data that cannot be written back within ``timeout_s`` is lost to the
+        writer, who is told at close or fsync: it was never acknowledged.
+
+        Returns:
+            False if a request that may use keys was still being served at the end.
+        """
+        deadline = time.monotonic() + timeout_s
+        self._mode = Mode.DRAINING
+        self._serve_parked()
+        drain = threading.Thread(target=self._invalidate, args=(self._operations.dirty_nodes(),), daemon=True)
+        drain.start()
+        drain.join(max(0.0, deadline - time.monotonic()))
+        if drain.is_alive():
+            log.warning("lock: not all dirty data could be written back in time")
+        self._mode = Mode.LOCKED
+        self._serve_parked()
+        idle = self._wait_idle(max(deadline, time.monotonic() + 0.5))
+        for worker in self._workers:
+            if not worker.busy:
+                worker.request.wipe_scratch()
+                worker.buffer[:] = bytes(len(worker.buffer))
+        threading.Thread(target=self._forget_everything, name="fuse-invalidate", daemon=True).start()
+        return idle
+
+    def _wait_idle(self, deadline: float) -> bool:
+        while any(worker.busy for worker in self._workers):
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(_POLL_S)
+        return True
+
+    def _forget_everything(self) -> None:
+        """Make the kernel drop cached names, attributes and pages."""
+        nodes = self._operations.known_nodes()
+        if self._kernel_minor >= _MINOR_INC_EPOCH:
+            with contextlib.suppress(OSError):
+                self._device.notify(abi.Notify.INC_EPOCH, b"")
+        self._invalidate(nodes)
+
+    def _invalidate(self, nodes: Sequence[int]) -> None:
+        for node in nodes:
+            if self._mode is Mode.OPEN or self._ended.is_set():
+                return
+            try:
+                self._device.notify(abi.Notify.INVAL_INODE, abi.NOTIFY_INVAL_INODE.pack(node, 0, 0))
+            except OSError as error:
+                if error.errno != errno.ENOENT:
+                    log.debug("invalidate: %s", error.strerror)
+
+    # -- serving ------------------------------------------------------------------------------------------
+
+    def _serve(self, worker: _Worker) -> None:
+        device, request, buffer = self._device, worker.request, worker.buffer
+        receive, handlers = device.receive, self._handlers
+        try:
+            while receive(buffer, request):
+                # Set before the mode is read: lock() sets the mode, then waits for `busy` to clear.
+                worker.busy = True
+                if self._mode is Mode.OPEN:
+                    self._answer(handlers.get(request.opcode), request)
+                else:
+                    self._gate(request)
+                worker.busy = False
+        finally:
+            worker.busy = False
+            self._ended.set()
+
+    def _answer(self, handler: object, request: Request) -> None:
+        if handler is None:
+            self._device.reply_error(request.unique, errno.ENOSYS)
+            return
+        try:
+            body = handler(request)  # type: ignore[operator]
+        except OSError as error:
+            self._device.reply_error(request.unique, error.errno or errno.EIO)
+        except Exception:  # noqa: BLE001  a bug in one handler must neither hang its caller nor end the mount
+            log.exception("request %d failed by a bug", request.opcode)
+            self._device.reply_error(request.unique, errno.EIO)
+        else:
+            if body is not None:
+                self._device.reply(request.unique, body)
+
+    def _gate(self, request: Request) -> None:
+        """A request while the mount is not open."""
+        opcode = request.opcode
+        if opcode == abi.Opcode.INTERRUPT:
+            self._interrupt(abi.INTERRUPT_IN.unpack_from(request.body)[0])
+            return
+        if opcode in self._operations.needs_no_keys or (
+            self._mode is Mode.DRAINING and opcode in self._operations.drains
+        ):
+            self._answer(self._handlers.get(opcode), request)
+            return
+        with self._park_lock:
+            if self._mode in (Mode.FROZEN, Mode.DRAINING):
+                self._parked.append(_message(request))
+                return
+        if self._mode is Mode.OPEN:
+            self._answer(self._handlers.get(opcode), request)
+        else:
+            self._device.reply_error(request.unique, errno.ENOKEY)
+
+    def _serve_parked(self) -> None:
+        """Take up what waited, under the mode that holds now; what must wait on is parked again."""
+        with self._park_lock:
+            waiting, self._parked = self._parked, []
+        if not waiting:
+            return
+        request = Request(self._operations.scratch_bytes)
+        for message in waiting:
+            parse(memoryview(message), request)
+            if self._mode is Mode.OPEN:
+                self._answer(self._handlers.get(request.opcode), request)
+            else:
+                self._gate(request)
+        request.wipe_scratch()
+
+    def _interrupt(self, unique: int) -> None:
+        """The caller of a waiting request was signalled: let it go with EINTR."""
+        with self._park_lock:
+            for index, message in enumerate(self._parked):
+                if abi.IN_HEADER.unpack_from(message)[2] == unique:
+                    del self._parked[index]
+                    break
+            else:
+                return
+        self._device.reply_error(unique, errno.EINTR)
+
+    def _handshake(self, request: Request) -> None:
+        """FUSE_INIT."""
+        major, minor, readahead, offered = abi.INIT_IN.unpack_from(request.body)
+        if request.opcode != abi.Opcode.INIT or major != abi.KERNEL_VERSION or minor < abi.OLDEST_MINOR_VERSION:
+            self._device.reply_error(request.unique, errno.EPROTO)
+            raise ProtocolMismatch(f"the kernel speaks FUSE {major}.{minor}; 7.31 or later is needed")
+        self._kernel_minor = minor
+        self._device.reply(
+            request.unique,
+            abi.INIT_OUT.pack(
+                abi.KERNEL_VERSION,
+                max(min(minor, _MINOR_INC_EPOCH), abi.OLDEST_MINOR_VERSION),
+                min(readahead, _MAX_READAHEAD_BYTES) or readahead,
+                self._operations.init_flags & offered,
+                _MAX_BACKGROUND,
+                _MAX_BACKGROUND * 3 // 4,
+                self._operations.max_write,
+                1,
+                self._operations.max_write // abi.PAGE_BYTES,
+                0,
+                0,
+            ),
+        )
+
+
+def _message(request: Request) -> bytes:
+    """The request as the kernel sent it, to be taken up later (it lives in a buffer that is used again)."""
+    length = abi.IN_HEADER.size + len(request.body)
+    header = abi.IN_HEADER.pack(
+        length, request.opcode, request.unique, request.nodeid, request.uid, request.gid, request.pid, 0, 0
+    )
+    return header + request.body
