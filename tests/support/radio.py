@@ -55,6 +55,12 @@ class Radio:
         answer = self.control(line)
         assert answer == "ok", answer
 
+    def end(self) -> None:
+        """End the radio, if it still runs, and wait for it."""
+        if self.process.poll() is None:
+            self.process.terminate()
+            self.process.wait(START_S)
+
     def walk_away(self) -> None:
         """The phone leaves the computer's range."""
         self.command(f"range {PHONE_ADDRESS} off")
@@ -78,12 +84,12 @@ def running_radio(directory: Path, supervision_timeout_s: float = 20.0) -> Itera
     command += ["--sup", str(supervision_timeout_s)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
+    radio = Radio(process, phone, pc, control)
     try:
         assert process.stdout.readline() == "ready\n"
-        yield Radio(process, phone, pc, control)
+        yield radio
     finally:
-        process.terminate()
-        process.wait(START_S)
+        radio.end()
         process.stdout.close()
     assert process.returncode == 0
     assert not any(path.exists() for path in (phone, pc, control))

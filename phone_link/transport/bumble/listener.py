@@ -79,7 +79,7 @@ class BumbleListener:
             self._changed.notify_all()
         if already:
             return
-        run_briefly(self._loop, self._stop(), STOP_TIMEOUT_S)
+        run_briefly(self._loop, self._stop, STOP_TIMEOUT_S)
         with contextlib.suppress(RuntimeError):
             self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(STOP_TIMEOUT_S)

@@ -136,7 +136,7 @@ class BumbleStream:
             self._changed.wait_for(lambda: self._peer_gone or not self._unsent(), FLUSH_S)
             self._closing = True
             self._changed.notify_all()
-        run_briefly(self._loop, self.farewell(), 2 * FAREWELL_S + 0.1)
+        run_briefly(self._loop, self.farewell, 2 * FAREWELL_S + 0.1)
         self._on_closed(self)
 
     def _unsent(self) -> int:
@@ -150,18 +150,22 @@ class BumbleStream:
 
 
 def run_briefly(
-    loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, None], timeout_s: float
+    loop: asyncio.AbstractEventLoop, work: Callable[[], Coroutine[Any, Any, None]], timeout_s: float
 ) -> None:
-    """Run a coroutine in the loop's thread, from another one, for a limited time."""
-    try:
-        future = asyncio.run_coroutine_threadsafe(coroutine, loop)
-    except RuntimeError:
-        coroutine.close()
-        return
+    """Run a coroutine function in the loop's thread, from another one, and wait for a limited time."""
+    done = threading.Event()
+    tasks: list[asyncio.Task[None]] = []
+
+    async def run() -> None:
+        try:
+            await work()
+        finally:
+            done.set()
+
+    with contextlib.suppress(RuntimeError):
+        loop.call_soon_threadsafe(lambda: tasks.append(loop.create_task(run())))
     deadline = time.monotonic() + timeout_s
-    # In pieces: a loop that is stopped meanwhile never answers.
+    # In pieces: a loop that is stopped meanwhile never gets to it.
     while loop.is_running() and time.monotonic() < deadline:
-        with contextlib.suppress(TimeoutError):
-            future.result(0.05)
+        if done.wait(0.05):
             return
-    future.cancel()

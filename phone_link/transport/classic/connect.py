@@ -6,7 +6,7 @@ import contextlib
 import socket
 import time
 
-from phone_link.errors import LinkError, LinkTimeout, PhoneAbsent
+from phone_link.errors import LinkClosed, LinkError, LinkTimeout, PhoneAbsent
 from phone_link.transport.base import TransportOptions
 from phone_link.transport.bluetooth_uuid import SERVICE_UUID
 from phone_link.transport.classic import hci
@@ -20,6 +20,7 @@ from phone_link.transport.link_keys import LinkKeyStore
 
 SERVICE_MISSING = "the phone offers no phonevault service"
 SERVICE_HINT = "is phonevault running on the phone?"
+BUSY_HINT = "one program at a time can drive an adapter over HCI, and a mounted vault does all the time"
 
 
 def connect_rfcomm(
@@ -42,7 +43,7 @@ def connect_rfcomm(
     adapter = Adapter(sock)
     link: AclLink | None = None
     try:
-        adapter.power_on(deadline)
+        _power_on(adapter, deadline)
         keys = LinkKeyStore(options.state_dir, hci.format_address(adapter.address))
         link = AclLink(adapter, peer)
         security = Security(link, keys, options.pairing)
@@ -56,6 +57,13 @@ def connect_rfcomm(
     except BaseException:
         _abandon(adapter, link)
         raise
+
+
+def _power_on(adapter: Adapter, deadline: float) -> None:
+    try:
+        adapter.power_on(deadline)
+    except LinkClosed:
+        raise LinkError("the Bluetooth adapter is used by another program", hint=BUSY_HINT) from None
 
 
 def _abandon(adapter: Adapter, link: AclLink | None) -> None:
