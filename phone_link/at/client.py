@@ -10,7 +10,7 @@ from typing import Protocol
 from phone_link.at.response_decoder import ResultLineDecoder, parse_final
 from phone_link.at.types import Response
 from phone_link.errors import LinkClosed, LinkError, LinkTimeout, ProtocolError
-from phone_link.transport.base import Stream
+from phone_link.stream import Stream
 
 MAX_RESPONSE_LINES = 1024
 MAX_RESPONSE_CHARACTERS = 262_144

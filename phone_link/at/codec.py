@@ -17,7 +17,7 @@ MAX_ARGUMENTS = 128
 _BASIC = re.compile(r" *(&? *[A-Za-z]) *([0-9]*)")
 _PARAMETER = re.compile(r" *[Ss]([0-9]{1,3}) *(?:(\?)|= *([0-9]{1,18}))")
 _EXTENDED = re.compile(r" *([+*][A-Za-z][A-Za-z0-9!%./:_-]{0,15}) *(=\?|=|\?|)")
-_VALUE = re.compile(r' *([0-9A-F]*|@[0-9]*)(?: *(:) *)?(?:"([^"]*)")? *')
+_VALUE = re.compile(r' *(@[0-9]*|[0-9A-F]*)(?: *(:) *)?(?:"([^"]*)")? *')
 _ESCAPED = re.compile(r"\\([0-9A-F]{2})")
 _ESCAPE_SYNTAX = re.compile(r"(?:[^\\]|\\[0-9A-F]{2})*\Z")
 _PRINTABLE = re.compile(r"[ -~]*\Z")

@@ -9,7 +9,7 @@ from phone_link.at.command_decoder import MAX_LINE_CHARACTERS, CommandLineDecode
 from phone_link.at.interpreter import Interpreter, ServerHandler, Settings
 from phone_link.at.types import ERROR, CmeError, Response
 from phone_link.errors import ChannelError, LinkClosed
-from phone_link.transport.base import Stream
+from phone_link.stream import Stream
 
 
 class AtServer:

@@ -82,9 +82,8 @@ def public_key_der(attributes: dict[int, bytes]) -> bytes:
     modulus = int.from_bytes(attributes.get(CKA.MODULUS, b""), "big")
     exponent = int.from_bytes(attributes.get(CKA.PUBLIC_EXPONENT, b""), "big")
     if not MIN_RSA_BITS <= modulus.bit_length() <= MAX_RSA_BITS or exponent != RSA_EXPONENT:
-        raise ProtocolError(
-            f"the phone's key is not RSA of {MIN_RSA_BITS} to {MAX_RSA_BITS} bits with exponent {RSA_EXPONENT}"
-        )
+        bounds = f"{MIN_RSA_BITS} to {MAX_RSA_BITS} bits with exponent {RSA_EXPONENT}"
+        raise ProtocolError(f"the phone's key is not RSA of {bounds}")
     try:
         key = RSAPublicNumbers(exponent, modulus).public_key()
     except ValueError:

@@ -13,7 +13,7 @@ import termios
 import threading
 import tty
 
-from phone_link.errors import LinkError, LinkTimeout, PhoneAbsent
+from phone_link.errors import LinkClosed, LinkError, LinkTimeout, PhoneAbsent
 from phone_link.transport.descriptor import DescriptorStream, Waker
 
 
@@ -56,6 +56,8 @@ class PtyListener:
     def accept(self, timeout_s: float | None) -> DescriptorStream:
         """See `Listener.accept`: waits for the first byte from a computer."""
         with self._accept_lock:
+            if self._closed:
+                raise LinkClosed("the listener is closed")
             if self._holder is None:
                 self._holder = os.open(self._slave_name, os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
             if not self._waker.wait(self._master, select.POLLIN, timeout_s):

@@ -6,7 +6,7 @@ import select
 import threading
 from urllib.parse import parse_qsl
 
-from phone_link.errors import LinkError, LinkTimeout, PhoneAbsent, SpecError
+from phone_link.errors import LinkClosed, LinkError, LinkTimeout, PhoneAbsent, SpecError
 from phone_link.transport.descriptor import DescriptorStream, Waker
 
 DEFAULT_BAUD = 115200
@@ -65,6 +65,8 @@ class SerialListener:
     def accept(self, timeout_s: float | None) -> DescriptorStream:
         """See `Listener.accept`. The line is opened here and belongs to the stream."""
         with self._lock:
+            if self._closed:
+                raise LinkClosed("the listener is closed")
             stream = connect_serial(self._rest)
             try:
                 if not self._waker.wait(stream.fileno(), select.POLLIN, timeout_s):

@@ -112,6 +112,7 @@ class SocketListener:
         self._waker.set()
         with self._accept_lock:
             self._sock.close()
+            self._waker.close()
             if self._cleanup is not None:
                 self._cleanup()
 
