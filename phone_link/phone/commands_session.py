@@ -1,4 +1,4 @@
-"""`*POPEN *PCLOSE *PCLOSEALL *PSES *PLOGIN *PLOGOUT *PREASON`: sessions, login, and what the next use is for."""
+"""`*POPEN *PCLOSE *PCLOSEALL *PSES *PLOGIN *PLOGOUT *PREASON`: sessions, login, reasons."""
 
 from __future__ import annotations
 

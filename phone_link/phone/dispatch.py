@@ -37,8 +37,8 @@ COMMANDS: dict[str, tuple[Form, Function]] = {
 def handler_for(manager: SecurityManager, connection: Connection) -> Handler:
     """Return the inner handler of one connection.
 
-    It raises `PhoneError` and `ProtocolError` only: trouble with the phone's own store is CKR_DEVICE_ERROR for
-    the computer, and no reason to end the connection.
+    It raises `PhoneError` and `ProtocolError` only: trouble with the phone's own store is CKR_DEVICE_ERROR
+    for the computer, and no reason to end the connection.
     """
 
     def handle(command: Command) -> Response:

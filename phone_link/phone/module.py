@@ -50,7 +50,7 @@ class CryptographicModule(Protocol):
     def info(self) -> ModuleInfo:
         """Return label, PIN state and the like."""
 
-    def keys(self) -> tuple[KeyDescription, ...]:
+    def key_pairs(self) -> tuple[KeyDescription, ...]:
         """Return the key pairs; works before login."""
 
     def login(self, pin: bytearray) -> None:

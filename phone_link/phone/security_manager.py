@@ -3,7 +3,8 @@
 No threads and no I/O of its own.
 
 One manager serves all connections. A private-key operation needs, in this order: login, no "lock everything"
-in force, a computer that is still paired, and consent according to the key's policy. Each outcome is recorded.
+in force, a computer that is still paired, and consent according to the key's policy. Each outcome is
+recorded.
 """
 
 from __future__ import annotations
@@ -129,13 +130,13 @@ class SecurityManager:
             typed[:] = bytes(len(typed))
 
     def login_here(self, pin: bytearray, computer: str = "") -> None:
-        """Log in for all connections with a PIN typed on (or given to) the phone; `PinIncorrect`, `PinLocked`."""
+        """Log in for all connections with a PIN given on the phone; `PinIncorrect`, `PinLocked`."""
         self._check_pin(pin, computer)
         with self._state:
             self._logged_in_here = True
 
     def logout(self, connection: Connection) -> None:
-        """End a connection's login (C_Logout); one made on the phone stays. `PinRequired` if there is none."""
+        """End a connection's login (C_Logout), not one made on the phone. `PinRequired` if there is none."""
         if not self.is_logged_in(connection):
             raise PinRequired("not logged in")
         connection.granted.clear()
@@ -198,7 +199,7 @@ class SecurityManager:
     def visible_objects(self, connection: Connection) -> tuple[TokenObject, ...]:
         """Return the objects a connection may see: the private ones only after login (PKCS#11 v2.40, 4.4)."""
         logged_in = self.is_logged_in(connection)
-        found = (half for key in self.module.keys() for half in objects_of(key))
+        found = (half for key in self.module.key_pairs() for half in objects_of(key))
         return tuple(half for half in found if logged_in or not half.is_private)
 
     # Private-key operations

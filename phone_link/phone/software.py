@@ -52,7 +52,7 @@ class SoftwareModule:
             longest_pin=MAX_PIN,
         )
 
-    def keys(self) -> tuple[KeyDescription, ...]:
+    def key_pairs(self) -> tuple[KeyDescription, ...]:
         """Return the key pairs, oldest first."""
         with self._lock:
             return tuple(self._descriptions.values())

@@ -90,7 +90,7 @@ class Store:
             transaction.write(replace(transaction.phone, peers=(*others, peer)))
 
     def forget_peer(self, wanted: str) -> Peer:
-        """Remove and return the computer with this name or hex id; `UnknownComputer` if none or several fit."""
+        """Remove and return the computer with this name or hex id; `UnknownComputer` if not just one fits."""
         with self.transaction() as transaction:
             peers = transaction.phone.peers
             found = [peer for peer in peers if wanted in (peer.name, peer.id.hex())]
