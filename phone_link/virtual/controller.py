@@ -6,6 +6,7 @@ Core Specification Vol 4 Part E clauses are given where a command is handled.
 from __future__ import annotations
 
 import asyncio
+import struct
 from collections.abc import Callable
 from functools import partial
 
@@ -21,6 +22,7 @@ ACL_FRAGMENT_BYTES = 1021
 """Largest ACL payload in either direction; Linux's vhci takes no more than 1,028 bytes a packet."""
 
 _ERROR = hci.HCI_ErrorCode
+_MALFORMED = (core.BaseBumbleError, ValueError, IndexError, struct.error)
 _FEATURES = (
     hci.LmpFeatureMask.LMP_3_SLOT_PACKETS
     | hci.LmpFeatureMask.LMP_5_SLOT_PACKETS
@@ -145,8 +147,14 @@ class RadioController(PagingController):
     # HCI in both directions
 
     def on_packet(self, packet: bytes) -> None:
-        """Take one H4 packet from the host."""
-        parsed = hci.HCI_Packet.from_bytes(packet)
+        """Take one H4 packet from the host; malformed commands are answered, malformed data is dropped."""
+        try:
+            parsed = hci.HCI_Packet.from_bytes(packet)
+        except _MALFORMED:
+            if packet[0] == hci.HCI_COMMAND_PACKET:
+                (opcode,) = struct.unpack_from("<H", packet, 1)
+                self._send_hci_command_status(_ERROR.INVALID_COMMAND_PARAMETERS_ERROR, opcode)
+            return
         if isinstance(parsed, hci.HCI_Command):
             self.on_hci_command_packet(parsed)
         elif isinstance(parsed, hci.HCI_AclDataPacket):

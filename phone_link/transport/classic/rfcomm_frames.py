@@ -79,6 +79,8 @@ def parse(data: bytes) -> Frame:
     address, control = data[0], data[1]
     kind = control & ~POLL_FINAL
     poll = bool(control & POLL_FINAL)
+    if kind not in (SABM, UA, DM, DISC, UIH) or not address & 1:
+        raise ProtocolError("unknown kind of RFCOMM frame")
     start, length = (3, data[2] >> 1) if data[2] & 1 else (4, (data[2] | data[3] << 8) >> 1)
     dlci = address >> 2
     has_credits = kind == UIH and poll and dlci != 0
