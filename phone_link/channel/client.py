@@ -103,6 +103,7 @@ class SecureCommander:
             raise ProtocolError("a command is too long for the channel")
         with self._turn:
             try:
+                self._raise_failure()
                 return self._round_trip(line, time.monotonic() + timeout_s)
             except LinkError:
                 self.close()

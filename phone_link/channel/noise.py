@@ -14,7 +14,13 @@ from typing import Any
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from noise.connection import Keypair, NoiseConnection
-from noise.exceptions import NoiseHandshakeError, NoiseInvalidMessage, NoiseMaxNonceError, NoiseValueError
+from noise.exceptions import (
+    NoiseHandshakeError,
+    NoiseInvalidMessage,
+    NoiseMaxNonceError,
+    NoiseValidationError,
+    NoiseValueError,
+)
 
 from phone_link.errors import ChannelError
 from phone_link.wipe import wipe
@@ -28,6 +34,14 @@ MAX_PLAINTEXT_BYTES = MAX_MESSAGE_BYTES - TAG_BYTES
 
 _PEER_ID_LABEL = b"phonevault v1 peer id"
 _FAILURES = (
+    NoiseValidationError,
+    InvalidTag,
+    NoiseHandshakeError,
+    NoiseInvalidMessage,
+    NoiseMaxNonceError,
+    NoiseValueError,
+    ValueError,
+)
     InvalidTag,
     NoiseHandshakeError,
     NoiseInvalidMessage,

@@ -146,7 +146,8 @@ def test_a_unix_listener_is_private_and_replaces_only_stale_sockets(tmp_path):
 
 @pytest.mark.parametrize(
     "spec",
-    ["", "serial:/dev/x?a=b", "tcp", "tcp:", "carrier-pigeon:1", "tcp:host", "tcp:host:99999", "tcp:::1:5", "tcp:host:x", "unix:",
+    ["", "serial:/dev/x?a=b", "tcp", "tcp:",
+     "carrier-pigeon:1", "tcp:host", "tcp:host:99999", "tcp:::1:5", "tcp:host:x", "unix:",
      "unix:" + "x" * 200, "serial:tty0", "serial:/dev/x?baud=fast", "serial:/dev/x?baud"],
 )  # fmt: skip
 def test_malformed_specs(spec):
