@@ -34,18 +34,11 @@ MAX_PLAINTEXT_BYTES = MAX_MESSAGE_BYTES - TAG_BYTES
 
 _PEER_ID_LABEL = b"phonevault v1 peer id"
 _FAILURES = (
+    InvalidTag,
+    NoiseHandshakeError,
+    NoiseInvalidMessage,
+    NoiseMaxNonceError,
     NoiseValidationError,
-    InvalidTag,
-    NoiseHandshakeError,
-    NoiseInvalidMessage,
-    NoiseMaxNonceError,
-    NoiseValueError,
-    ValueError,
-)
-    InvalidTag,
-    NoiseHandshakeError,
-    NoiseInvalidMessage,
-    NoiseMaxNonceError,
     NoiseValueError,
     ValueError,
 )
