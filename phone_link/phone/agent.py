@@ -58,7 +58,7 @@ class Agent:
             say: prints text for people.
             compare_code: asks the user to compare the six digits; None refuses pairing.
             record: keeps what happened.
-            one_at_a_time: the listener is one cable (`pty:`, `serial:`): the next computer only after this one.
+            one_at_a_time: the listener is one cable (`pty:`, `serial:`): one computer after the other.
         """
         self._store = store
         self._manager = manager
@@ -111,7 +111,7 @@ class Agent:
             thread.join()
 
     def _make_room(self) -> bool:
-        """Turn away the oldest stranger if all places are taken; False if they are taken by paired computers."""
+        """Turn away the oldest stranger if all places are taken; False if paired computers have them all."""
         if len(self._links) < MAX_CONNECTIONS:
             return True
         stranger = next((link for link in self._links if link.connection is None), None)
@@ -162,7 +162,7 @@ class Agent:
     # What the user says on the phone
 
     def lock_everything(self) -> int:
-        """Refuse private-key operations and tell every connected computer to lock; returns how many there are."""
+        """Refuse private-key operations, tell every connected computer to lock; returns their number."""
         self._manager.lock()
         contexts = [link.context for link in self._current_links() if link.context is not None]
         senders = [threading.Thread(target=_send_lock, args=(context,), daemon=True) for context in contexts]

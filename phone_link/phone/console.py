@@ -95,7 +95,7 @@ class Console:
 
     @staticmethod
     def _is_yes(typed: bytearray) -> bool:
-        return typed.strip().lower() in (b"y", b"yes")
+        return bytes(typed).strip().lower() in (b"y", b"yes")
 
     def _ask(self, prompt: str, *, secret: bool = False) -> bytearray | None:
         """Return the line typed, None if there was none in time. What was typed before does not count."""

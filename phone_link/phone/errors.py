@@ -63,3 +63,9 @@ class UnknownComputer(StoreError):
     """No paired computer has that name or id."""
 
     hint = "see the list with: phonevault-phone status STORE"
+
+
+class CannotListen(StoreError):
+    """The place where computers should connect is taken or not there."""
+
+    hint = "is another program listening there, or the adapter off?"

@@ -43,11 +43,8 @@ def create_store(
         PinUnusable: the PIN is not acceptable.
     """
     check_new_pin(pin)
+    check_place(path)
     path = path.absolute()
-    if os.path.lexists(path) and not _is_empty_directory(path):
-        raise StoreExists(f"{path} exists already")
-    if not path.parent.is_dir():
-        raise StoreMissing(f"{path.parent} is not a directory", hint="make it first")
     building = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
     try:
         (building / KEYS).mkdir(parents=True, mode=0o700)
@@ -60,6 +57,15 @@ def create_store(
         raise
     sync_directory(path.parent)
     return NewStore(Store(path), made.key, made.puk)
+
+
+def check_place(path: Path) -> None:
+    """Refuse a path where no store can be made: `StoreExists`, `StoreMissing`."""
+    path = path.absolute()
+    if os.path.lexists(path) and not _is_empty_directory(path):
+        raise StoreExists(f"{path} exists already")
+    if not path.parent.is_dir():
+        raise StoreMissing(f"{path.parent} is not a directory", hint="make it first")
 
 
 def _fill(store: Store, name: str, pin: bytearray, key: NewKey | None, cost: Argon2Cost) -> NewStore:

@@ -1,0 +1,60 @@
+"""`phonevault-phone lock`, `unlock`, `forget`: commands for the running agent."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import click
+
+_Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+
+def control_commands(store: _Decorator) -> tuple[click.Command, ...]:
+    """Return the commands of this module; `store` is the decorator of the argument STORE."""
+
+    @click.command()
+    @store
+    def lock(store: Path) -> None:
+        """Lock everything: tell every connected computer, and refuse all use of keys.
+
+        It lasts until `phonevault-phone unlock STORE`, `unlock` typed at the serve terminal, or a new
+        start of serve.
+        """
+        count = _ask(store, "lock")["computers"]
+        click.echo(f"locked; told {count} {'computer' if count == 1 else 'computers'}")
+
+    @click.command()
+    @store
+    def unlock(store: Path) -> None:
+        """End a `lock`: keys may be used again, with the consent their policy asks for."""
+        _ask(store, "unlock")
+        click.echo("unlocked")
+
+    @click.command()
+    @store
+    @click.argument("computer")
+    def forget(store: Path, computer: str) -> None:
+        """Forget a paired COMPUTER (name or id) and end its connection."""
+        from phone_link.phone.display import printable
+        from phone_link.phone.errors import AgentNotRunning
+        from phone_link.phone.log import Event, LogEntry, UnlockLog
+        from phone_link.phone.store import Store
+
+        peer = Store(store).forget_peer(computer)
+        UnlockLog(store).append(LogEntry(Event.FORGOTTEN, peer.name, detail=f"computer {peer.id.hex()}"))
+        with suppress(AgentNotRunning):
+            _ask(store, "reload")
+        click.echo(f"forgot {printable(peer.name, 64)}")
+
+    return lock, unlock, forget
+
+
+def _ask(store: Path, command: str) -> dict[str, Any]:
+    from phone_link.phone.control import ask_agent
+    from phone_link.phone.store import Store
+
+    Store(store).load()
+    return ask_agent(store, command)
