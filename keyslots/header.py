@@ -49,6 +49,8 @@ _PARSE_KEM: dict[str, Callable[[object], Kem]] = {
     RecoveryKem.kind: recovery.parse,
 }
 _CREATED = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z")
+# Controls, line and paragraph separators, bidirectional marks: a fixed list, not a property that grows with Unicode.
+_STEERING = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 _HEADER_MEMBERS = (
     "format",
     "version",
@@ -266,13 +268,13 @@ def _parse_key(value: object) -> WrappedKey:
 
 
 def check_label(value: object) -> str:
-    """Return `value` if it can be a slot's label: at most 64 characters, all of them printable (or a blank).
+    """Return `value` if it can be a slot's label: at most 64 characters, none that steers a terminal or a line.
 
     Raises:
         SchemaError: it cannot.
     """
     label = string(value, "label")
-    if len(label) > MAX_LABEL or not label.isprintable():
+    if len(label) > MAX_LABEL or _STEERING.search(label):
         raise SchemaError("label is too long or has a control character")
     return label
 

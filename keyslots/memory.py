@@ -101,9 +101,9 @@ def scrub_stack() -> bool:
 
 
 def scrub_heap(size: int) -> None:
-    """Overwrite the blocks that this thread freed last, of all sizes that may hold `size` bytes and some more.
+    """Overwrite the blocks that this thread freed last, of all sizes that may hold `size` bytes.
 
-    malloc hands out the block of a size that was freed last first; so it is taken, overwritten and given back.
+    malloc hands out first what was freed last of a size; so that is taken, overwritten and given back.
     About 0.3 ms.
     """
     _libc.malloc.restype = ctypes.c_void_p

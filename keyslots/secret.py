@@ -77,7 +77,7 @@ class Secret:
 
     @property
     def view(self) -> memoryview:
-        """The bytes, writable, without a copy. `wipe` zeroes what a view shows; a view keeps unwiped bytes alive.
+        """The bytes, writable, no copy. `wipe` zeroes what a view shows; a view keeps unwiped bytes alive.
 
         Raises:
             ValueError: the secret was wiped.

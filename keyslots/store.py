@@ -76,7 +76,8 @@ def lock(vault_dir: Path, *, shared: bool = False, timeout_s: float = LOCK_TIMEO
         _flock(directory, fcntl.LOCK_SH if shared else fcntl.LOCK_EX, timeout_s)
         yield directory
     finally:
-        os.close(directory)
+        with contextlib.suppress(OSError):  # nothing was written through it
+            os.close(directory)
 
 
 def load(vault_dir: Path) -> Loaded:
@@ -91,7 +92,7 @@ def load(vault_dir: Path) -> Loaded:
     """
     # The lock keeps a save from running between the two reads; without it a header is still read whole.
     try:
-        with lock(vault_dir, shared=True, timeout_s=1.0) as directory:
+        with lock(vault_dir, shared=True, timeout_s=0.5) as directory:
             return _choose(directory)
     except HeaderBusy:
         directory = _open_directory(vault_dir)
@@ -134,7 +135,7 @@ def save_new(vault_dir: Path, header: Header, key: Secret) -> None:
         HeaderBusy, HeaderWriteFailed, BadParameter: as for `save`.
     """
     with lock(vault_dir) as directory:
-        if any(_stat(directory, name) is not None for name in (MAIN, BACKUP)):
+        if not {MAIN, BACKUP}.isdisjoint(os.listdir(directory)):
             raise HeaderChanged("a vault is here already")
         _write_copies(directory, encode_file(header, key))
 

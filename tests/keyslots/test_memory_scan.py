@@ -1,4 +1,4 @@
-"""After a lock no key may be left: a process opens a vault, derives and uses all keys, wipes, and is scanned."""
+"""After a lock no key may be left: a process opens a vault, uses all its keys, wipes, and is scanned."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def vault(tmp_path: Path, request: pytest.FixtureRequest) -> Vault:
 
 
 def check(vault: Vault, kind: str, given: bytes, secrets: dict[str, bytes]) -> None:
-    """Start the child, see that the scan finds an open vault's key, let it wipe, see that nothing is found."""
+    """Start the child, see that the scan finds an open vault's key, then, after the wipe, nothing."""
     child = subprocess.Popen(
         [sys.executable, str(CHILD), str(vault.directory), kind, str(len(given))],
         stdin=subprocess.PIPE,
@@ -150,7 +150,7 @@ def test_the_scan_sees_hmac_pads_and_halves() -> None:
 
 
 def test_hkdf_output_of_the_scan_is_the_products() -> None:
-    """The needles above come from the product's own functions; this ties one of them to the RFC 5869 vector 1."""
+    """The needles above come from the product's own functions; this ties them to RFC 5869, test case 1."""
     ikm = Secret.take(bytearray(b"\x0b" * 22))
     okm = hkdf(ikm, bytes(range(13)), bytes(range(0xF0, 0xFA)), 42)
     expected = "3cb25f25faacd57a90434f64d0362f2a2d2d0a90cf1a5a4c5db02d56ecc4c5bf34007208d5b887185865"

@@ -30,9 +30,13 @@ PASSPHRASE = b"correct horse battery staple"
 OAEP = padding.OAEP(padding.MGF1(hashes.SHA256()), hashes.SHA256(), None)
 
 
-@functools.cache
 def rsa_key(which: int = 0) -> rsa.RSAPrivateKey:
-    """An RSA key of the phone number `which`, made once a run."""
+    """The RSA key of phone number `which`, made once a run."""
+    return _rsa_key(which)
+
+
+@functools.cache
+def _rsa_key(which: int) -> rsa.RSAPrivateKey:
     return rsa.generate_private_key(65537, 2048)
 
 
@@ -81,7 +85,7 @@ def with_checksum(envelope: dict[str, Any]) -> bytes:
 
 
 def edited(data: bytes, edit: Callable[[dict[str, Any]], None]) -> bytes:
-    """The file after an edit of its `header` by someone who makes the checksum right again, but has no key."""
+    """The file after an edit of `header` by someone who makes the checksum right again, but has no key."""
     envelope = json.loads(data)
     edit(envelope["header"])
     return with_checksum(envelope)
