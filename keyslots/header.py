@@ -49,7 +49,7 @@ _PARSE_KEM: dict[str, Callable[[object], Kem]] = {
     RecoveryKem.kind: recovery.parse,
 }
 _CREATED = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z")
-# Controls, line and paragraph separators, bidirectional marks: a fixed list, not a property that grows with Unicode.
+# Controls, line separators, bidirectional marks: a fixed list, not a property that grows with Unicode.
 _STEERING = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 _HEADER_MEMBERS = (
     "format",
@@ -268,7 +268,7 @@ def _parse_key(value: object) -> WrappedKey:
 
 
 def check_label(value: object) -> str:
-    """Return `value` if it can be a slot's label: at most 64 characters, none that steers a terminal or a line.
+    """Return `value` if it can be a slot's label: at most 64 characters, none of `_STEERING`.
 
     Raises:
         SchemaError: it cannot.

@@ -1,4 +1,4 @@
-"""Slots against vectors computed step by step with plain calls of `cryptography` (docs/format.md 1.3, 1.4)."""
+"""Slots against vectors computed step by step with calls of `cryptography` (docs/format.md 1.3, 1.4)."""
 
 from __future__ import annotations
 
