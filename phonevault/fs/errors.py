@@ -1,9 +1,31 @@
-"""Errors of the encrypted file system."""
+"""Damage found in the ciphertext. All are OSError with EIO, so that a request which meets one answers just that."""
 
 from __future__ import annotations
 
-from phonevault.errors import PhonevaultError
+import errno
 
 
-class DirectoryIdDamaged(PhonevaultError):
-    """A directory's id file is damaged, was changed, or belongs to another vault."""
+class Damaged(OSError):
+    """Ciphertext that does not decrypt, or breaks the format."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(errno.EIO, message)
+
+
+class NameDamaged(Damaged):
+    """An entry's name does not decrypt under its directory's id."""
+
+
+class DirectoryIdDamaged(Damaged):
+    """A directory's id file is missing, of the wrong length, or does not open."""
+
+
+class FileDamaged(Damaged):
+    """A file's header or one of its blocks does not open."""
+
+
+class KeysMissing(OSError):
+    """The file system is locked: its keys are wiped."""
+
+    def __init__(self) -> None:
+        super().__init__(errno.ENOKEY, "the vault is locked")

@@ -72,8 +72,16 @@ class Device:
 
 def parse(message: memoryview, request: Request) -> None:
     """Fill ``request`` from one message of the kernel (``fuse_in_header`` and body)."""
-    _, request.opcode, request.unique, request.nodeid, request.uid, request.gid, request.pid, extensions, _ = (
-        abi.IN_HEADER.unpack_from(message)
-    )
+    (
+        _,
+        request.opcode,
+        request.unique,
+        request.nodeid,
+        request.uid,
+        request.gid,
+        request.pid,
+        extensions,
+        _,
+    ) = abi.IN_HEADER.unpack_from(message)
     end = len(message) - 8 * extensions
     request.body = message[_IN_BYTES:end]

@@ -149,7 +149,9 @@ def _receive_descriptor(channel: socket.socket) -> int | None:
 
 
 def _refusal(complaint: str) -> MountFailed:
-    error = MountFailed(f"mounting failed: {complaint.removeprefix('fusermount3: ') or 'fusermount3 gave no reason'}")
+    error = MountFailed(
+        f"mounting failed: {complaint.removeprefix('fusermount3: ') or 'fusermount3 gave no reason'}"
+    )
     if "user_allow_other" in complaint:
         error.hint = "an ordinary user needs the line 'user_allow_other' in /etc/fuse.conf for --allow-other"
     return error

@@ -258,7 +258,11 @@ class Session:
     def _handshake(self, request: Request) -> None:
         """FUSE_INIT."""
         major, minor, readahead, offered = abi.INIT_IN.unpack_from(request.body)
-        if request.opcode != abi.Opcode.INIT or major != abi.KERNEL_VERSION or minor < abi.OLDEST_MINOR_VERSION:
+        if (
+            request.opcode != abi.Opcode.INIT
+            or major != abi.KERNEL_VERSION
+            or minor < abi.OLDEST_MINOR_VERSION
+        ):
             self._device.reply_error(request.unique, errno.EPROTO)
             raise ProtocolMismatch(f"the kernel speaks FUSE {major}.{minor}; 7.31 or later is needed")
         self._kernel_minor = minor

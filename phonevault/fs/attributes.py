@@ -1,0 +1,60 @@
+"""From a ciphertext object's status to the attributes the kernel is told."""
+
+from __future__ import annotations
+
+import os
+import stat
+
+from phonevault.fs.layout import Layout
+from phonevault.fuse import abi
+
+_BILLION = 1_000_000_000
+_SYMLINK_OVERHEAD_BYTES = 28
+
+
+def plain_size(status: os.stat_result, layout: Layout) -> int:
+    """Size of the plaintext, in bytes, from stat alone."""
+    if stat.S_ISREG(status.st_mode):
+        return layout.plain_size(status.st_size)
+    if stat.S_ISLNK(status.st_mode):
+        return max(status.st_size * 3 // 4 - _SYMLINK_OVERHEAD_BYTES, 0)
+    return status.st_size
+
+
+def pack(status: os.stat_result, layout: Layout) -> tuple[int, ...]:
+    """The members of ``fuse_attr``, in order."""
+    atime_s, atime_ns = divmod(status.st_atime_ns, _BILLION)
+    mtime_s, mtime_ns = divmod(status.st_mtime_ns, _BILLION)
+    ctime_s, ctime_ns = divmod(status.st_ctime_ns, _BILLION)
+    mask = (1 << 64) - 1
+    return (
+        status.st_ino, plain_size(status, layout), status.st_blocks,
+        atime_s & mask, mtime_s & mask, ctime_s & mask, atime_ns, mtime_ns, ctime_ns,
+        status.st_mode, status.st_nlink, status.st_uid, status.st_gid, _kernel_device(status.st_rdev),
+        4096, 0,
+    )  # fmt: skip
+
+
+def entry_out(node_id: int, timeout_s: int, attributes: tuple[int, ...]) -> bytes:
+    """``fuse_entry_out``; the timeout is for the name and the attributes."""
+    return abi.ENTRY_OUT.pack(node_id, 0, timeout_s, timeout_s, 0, 0, *attributes)
+
+
+def attr_out(timeout_s: int, attributes: tuple[int, ...]) -> bytes:
+    """``fuse_attr_out``."""
+    return abi.ATTR_OUT.pack(timeout_s, 0, 0, *attributes)
+
+
+def negative_entry(timeout_s: int) -> bytes:
+    """``fuse_entry_out`` that says: there is no such name, and the kernel may remember that."""
+    return abi.ENTRY_OUT.pack(0, 0, timeout_s, 0, 0, 0, *([0] * 16))
+
+
+def device_from_kernel(device: int) -> int:
+    """``new_decode_dev`` of the kernel's 32-bit device numbers, as glibc's dev_t."""
+    return os.makedev((device & 0xFFF00) >> 8, (device & 0xFF) | ((device >> 12) & 0xFFF00))
+
+
+def _kernel_device(device: int) -> int:
+    major, minor = os.major(device), os.minor(device)
+    return (minor & 0xFF) | (major << 8) | ((minor & ~0xFF) << 12)

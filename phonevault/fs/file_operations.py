@@ -1,0 +1,210 @@
+"""OPEN, CREATE, READ, WRITE, RELEASE, FSYNC: a regular file's contents.
+
+All handles of a file share one descriptor and one :class:`GcmFile`, so file handles need no number of their own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import stat
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from phonevault.fs.core import Core, contents_of
+from phonevault.fs.gcm_file import GcmFile
+from phonevault.fs.nodes import Node
+from phonevault.fuse import abi
+from phonevault.fuse.request import Request
+
+_ACCESS = os.O_RDONLY | os.O_WRONLY | os.O_RDWR
+_OURS = os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
+
+
+class FileOperations:
+    """Handlers over a :class:`Core`."""
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+
+    # -- open and close -----------------------------------------------------------------------------------
+
+    def open(self, request: Request) -> bytes:
+        """OPEN, with O_TRUNC (ATOMIC_O_TRUNC)."""
+        flags, open_flags = abi.OPEN_IN.unpack_from(request.body)
+        node = self._core.nodes.get(request.nodeid)
+        self._acquire(node, write=flags & _ACCESS != os.O_RDONLY or bool(flags & os.O_TRUNC))
+        try:
+            if flags & os.O_TRUNC:
+                self._core.keys  # noqa: B018  locked: refuse before anything is cut
+                contents_of(node).truncate(self._core.keys, 0, request.cipher, request.plain)
+                if open_flags & abi.OPEN_KILL_SUIDGID:
+                    kill_suidgid(contents_of(node).fd)
+        except OSError:
+            self._release(node)
+            raise
+        return self._opened()
+
+    def create(self, request: Request) -> list[bytes]:
+        """CREATE: make a regular file and open it."""
+        flags, mode, _, _ = abi.CREATE_IN.unpack_from(request.body)
+        core = self._core
+        parent = core.nodes.get(request.nodeid)
+        encoded = core.encoded(parent, abi.name_of(request.body[abi.CREATE_IN.size :]))
+        handle = core.nodes.directory(parent)
+        stored = core.write_sidecar(handle.fd, encoded)
+        try:
+            fd = os.open(
+                stored, os.O_RDWR | os.O_CREAT | os.O_EXCL | _OURS, stat.S_IMODE(mode), dir_fd=handle.fd
+            )
+        except FileExistsError:
+            if flags & os.O_EXCL:
+                raise
+            return self._open_existing(parent, stored, handle.fd)
+        core.give_to_caller(fd, request.uid, request.gid, handle.fd)
+        if mode & (stat.S_ISUID | stat.S_ISGID):
+            os.fchmod(fd, stat.S_IMODE(mode))
+        entry = core.entry(parent, stored, os.fstat(fd))
+        node = core.nodes.get(abi.ENTRY_OUT.unpack_from(entry)[0])
+        with core.nodes.lock:
+            node.contents = GcmFile(fd, core.layout, core.shared)
+            node.writable = node.writers = True
+            node.opens += 1
+        return [entry, self._opened()]
+
+    def release(self, request: Request) -> bytes:
+        """RELEASE."""
+        self._release(self._core.nodes.get(request.nodeid))
+        return b""
+
+    # -- contents -----------------------------------------------------------------------------------------
+
+    def read(self, request: Request) -> memoryview:
+        """READ."""
+        _, offset, size, *_ = abi.READ_IN.unpack_from(request.body)
+        contents = contents_of(self._core.nodes.get(request.nodeid))
+        return contents.read(self._core.keys, offset, size, request.cipher, request.plain)
+
+    def write(self, request: Request) -> bytes:
+        """WRITE."""
+        _, offset, size, flags, *_ = abi.WRITE_IN.unpack_from(request.body)
+        node = self._core.nodes.get(request.nodeid)
+        contents = contents_of(node)
+        data = request.body[abi.WRITE_IN.size :]
+        if len(data) != size:
+            raise OSError(errno.EIO, "the request is cut short")
+        contents.write(self._core.keys, offset, data, request.cipher, request.plain)
+        if flags & abi.WRITE_KILL_SUIDGID:
+            kill_suidgid(contents.fd)
+        return abi.WRITE_OUT.pack(size, 0)
+
+    def fsync(self, request: Request) -> bytes:
+        """FSYNC: returns when the ciphertext is on stable storage."""
+        _, flags, _ = abi.FSYNC_IN.unpack_from(request.body)
+        fd = contents_of(self._core.nodes.get(request.nodeid)).fd
+        if flags & abi.FSYNC_FDATASYNC:
+            os.fdatasync(fd)
+        else:
+            os.fsync(fd)
+        return b""
+
+    def truncate(self, node: Node, size: int, request: Request) -> None:
+        """Cut or extend a file, open or not.
+
+        Raises:
+            OSError: EISDIR or EINVAL for what is no regular file.
+        """
+        if not stat.S_ISREG(node.mode):
+            raise OSError(errno.EISDIR if stat.S_ISDIR(node.mode) else errno.EINVAL, "not a regular file")
+        self._acquire(node, write=True)
+        try:
+            contents_of(node).truncate(self._core.keys, size, request.cipher, request.plain)
+        finally:
+            self._release(node)
+
+    # -- descriptors --------------------------------------------------------------------------------------
+
+    def _acquire(self, node: Node, *, write: bool) -> None:
+        """Count a handle; open the ciphertext file if it is not, or not for writing."""
+        with self._core.nodes.lock:
+            if node.contents is None or (write and not node.writable):
+                self._open_backing(node, write=write)
+            node.opens += 1
+            node.writers = node.writers or write
+
+    def _open_backing(self, node: Node, *, write: bool) -> None:
+        flags = os.O_RDWR if write else os.O_RDONLY
+        if node.contents is not None:
+            fd = os.open(f"/proc/self/fd/{node.contents.fd}", flags | os.O_CLOEXEC)
+            with node.contents.lock:
+                os.dup2(fd, node.contents.fd, inheritable=False)
+            os.close(fd)
+        else:
+            parent, stored = self._core.nodes.place(node)
+            handle = self._core.nodes.directory(parent)
+            fd = _open_however(stored, flags | _OURS, handle.fd)
+            status = os.fstat(fd)
+            if not stat.S_ISREG(status.st_mode) or (status.st_dev, status.st_ino) != node.key:
+                os.close(fd)
+                raise OSError(errno.ESTALE, "another object is in its place")
+            node.contents = GcmFile(fd, self._core.layout, self._core.shared)
+        node.writable = write
+
+    def _release(self, node: Node) -> None:
+        with self._core.nodes.lock:
+            node.opens -= 1
+            if node.opens > 0 or node.contents is None:
+                return
+            contents, node.contents = node.contents, None
+            node.writable = node.writers = False
+            contents.wipe()
+            os.close(contents.fd)
+            if node.lookups <= 0:
+                self._core.nodes.forget(node.id, 0)
+
+    def _open_existing(self, parent: Node, stored: str, directory_fd: int) -> list[bytes]:
+        """CREATE without O_EXCL met a file that another host made meanwhile."""
+        entry = self._core.entry(parent, stored, self._core.stat_entry(directory_fd, stored))
+        self._acquire(self._core.nodes.get(abi.ENTRY_OUT.unpack_from(entry)[0]), write=True)
+        return [entry, self._opened()]
+
+    def _opened(self) -> bytes:
+        return abi.OPEN_OUT.pack(0, 0 if self._core.shared else abi.FOPEN_KEEP_CACHE, 0)
+
+
+def kill_suidgid(fd: int) -> None:
+    """What a write by someone without CAP_FSETID does to the mode (HANDLE_KILLPRIV_V2)."""
+    mode = stat.S_IMODE(os.fstat(fd).st_mode)
+    left = mode & ~stat.S_ISUID
+    if mode & stat.S_IXGRP:
+        left &= ~stat.S_ISGID
+    if left != mode:
+        os.fchmod(fd, left)
+
+
+def _open_however(stored: str, flags: int, directory_fd: int) -> int:
+    """Open a ciphertext file of ours whose mode does not let us.
+
+    A handle for writing needs reading too (a part of a block is merged), and the kernel may read through a write-only
+    handle; the kernel has checked the caller's right already.
+    """
+    try:
+        return os.open(stored, flags, dir_fd=directory_fd)
+    except PermissionError:
+        with _made_accessible(stored, directory_fd) as reopen:
+            return reopen(flags)
+
+
+@contextmanager
+def _made_accessible(stored: str, directory_fd: int) -> Iterator[Callable[[int], int]]:
+    path_fd = os.open(stored, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory_fd)
+    name = f"/proc/self/fd/{path_fd}"
+    mode = stat.S_IMODE(os.fstat(path_fd).st_mode)
+    try:
+        os.chmod(name, mode | stat.S_IRUSR | stat.S_IWUSR)
+        yield lambda flags: os.open(name, flags & ~os.O_NOFOLLOW)
+    finally:
+        with contextlib.suppress(OSError):
+            os.chmod(name, mode)
+        os.close(path_fd)

@@ -1,0 +1,141 @@
+"""The encrypted file system as the daemon sees it: unlock, lock, and the operations for a FUSE session."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from keyslots.secret import Secret
+from phonevault.fs.core import Core
+from phonevault.fs.directory_operations import DirectoryOperations
+from phonevault.fs.file_operations import FileOperations
+from phonevault.fs.inode_operations import InodeOperations
+from phonevault.fs.tree_operations import TreeOperations
+from phonevault.fuse.abi import Init, Opcode
+from phonevault.fuse.request import Handler, Operations, Request
+
+_MAX_WRITE_BYTES = 1 << 20
+_NEEDS_NO_KEYS = frozenset(
+    {Opcode.FORGET, Opcode.BATCH_FORGET, Opcode.INTERRUPT, Opcode.DESTROY, Opcode.RELEASE, Opcode.RELEASEDIR}
+)
+_DRAINS = frozenset({Opcode.WRITE, Opcode.FSYNC, Opcode.SETATTR})
+_FEATURES = (
+    Init.ASYNC_READ | Init.ATOMIC_O_TRUNC | Init.BIG_WRITES | Init.DO_READDIRPLUS | Init.READDIRPLUS_AUTO | Init.ASYNC_DIO
+    | Init.PARALLEL_DIROPS | Init.MAX_PAGES | Init.HANDLE_KILLPRIV_V2
+)  # fmt: skip
+
+
+class EncryptedFileSystem:
+    """An encrypted tree.
+
+    Args:
+        tree: the ciphertext of the root directory.
+        vault_id: 16 bytes.
+        cipher: the vault's cipher; only ``aes-256-gcm`` so far.
+        block_size: plaintext bytes of a block.
+        shared: other hosts change the ciphertext too.
+        read_only: nothing is ever changed (the kernel refuses it).
+
+    Raises:
+        ValueError: another cipher.
+    """
+
+    def __init__(
+        self,
+        tree: Path,
+        vault_id: bytes,
+        cipher: str,
+        block_size: int,
+        *,
+        shared: bool = False,
+        read_only: bool = False,
+    ) -> None:
+        if cipher != "aes-256-gcm":
+            raise ValueError(f"no contents in {cipher} yet")
+        os.umask(0)
+        self._vault_id = vault_id
+        self._read_only = read_only
+        self._core = Core(tree, block_size, shared=shared)
+        self._files = FileOperations(self._core)
+        self._directories = DirectoryOperations(self._core)
+        self._inodes = InodeOperations(self._core, self._files)
+        self._tree = TreeOperations(self._core)
+
+    @property
+    def has_keys(self) -> bool:
+        """Whether any key is held."""
+        return self._core.has_keys
+
+    def unlock(self, vmk: Secret, epoch: int = 1) -> None:
+        """Derive the keys; ``vmk`` is not kept.
+
+        Raises:
+            DirectoryIdDamaged: the root's id does not open under them.
+        """
+        self._core.unlock(vmk, self._vault_id, epoch)
+
+    def lock(self) -> None:
+        """Wipe every key and every cached plaintext. The session must be locked first."""
+        self._directories.drop_listings()
+        self._core.lock()
+
+    def operations(self) -> Operations:
+        """What a FUSE session serves."""
+        features = _FEATURES
+        features |= Init.AUTO_INVAL_DATA if self._core.shared else Init.CACHE_SYMLINKS
+        if not self._core.shared and not self._read_only:
+            features |= Init.WRITEBACK_CACHE
+        return Operations(
+            handlers={int(opcode): handler for opcode, handler in self._handlers().items()},
+            init_flags=features,
+            max_write=_MAX_WRITE_BYTES,
+            scratch_bytes=self._core.layout.scratch_bytes(_MAX_WRITE_BYTES),
+            needs_no_keys=_NEEDS_NO_KEYS,
+            drains=_DRAINS,
+            dirty_nodes=lambda: [node.id for node in self._core.nodes.all_nodes() if node.writers],
+            known_nodes=self._core.nodes.numbers,
+        )
+
+    def _handlers(self) -> dict[Opcode, Handler]:
+        inodes, files, directories, tree = self._inodes, self._files, self._directories, self._tree
+        return {
+            Opcode.LOOKUP: inodes.lookup,
+            Opcode.FORGET: inodes.forget,
+            Opcode.BATCH_FORGET: inodes.batch_forget,
+            Opcode.GETATTR: inodes.getattr,
+            Opcode.SETATTR: inodes.setattr,
+            Opcode.READLINK: inodes.readlink,
+            Opcode.STATFS: inodes.statfs,
+            Opcode.MKDIR: tree.mkdir,
+            Opcode.MKNOD: tree.mknod,
+            Opcode.SYMLINK: tree.symlink,
+            Opcode.LINK: tree.link,
+            Opcode.UNLINK: tree.unlink,
+            Opcode.RMDIR: tree.rmdir,
+            Opcode.RENAME: tree.rename,
+            Opcode.RENAME2: tree.rename2,
+            Opcode.OPEN: files.open,
+            Opcode.CREATE: files.create,
+            Opcode.READ: files.read,
+            Opcode.WRITE: files.write,
+            Opcode.RELEASE: files.release,
+            Opcode.FSYNC: files.fsync,
+            Opcode.OPENDIR: directories.opendir,
+            Opcode.READDIR: directories.readdir,
+            Opcode.READDIRPLUS: directories.readdirplus,
+            Opcode.RELEASEDIR: directories.releasedir,
+            Opcode.FSYNCDIR: directories.fsyncdir,
+            Opcode.INTERRUPT: _ignore,
+            Opcode.DESTROY: _nothing,
+        }
+
+
+def _ignore(request: Request) -> None:
+    """INTERRUPT of a request that is being served: it ends by itself."""
+    del request
+
+
+def _nothing(request: Request) -> bytes:
+    """DESTROY."""
+    del request
+    return b""

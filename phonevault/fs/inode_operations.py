@@ -1,0 +1,167 @@
+"""LOOKUP, FORGET, GETATTR, SETATTR, READLINK, STATFS: what the kernel asks about one object."""
+
+from __future__ import annotations
+
+import os
+import stat
+import time
+
+from phonevault.fs import attributes
+from phonevault.fs.core import Core
+from phonevault.fs.file_operations import FileOperations
+from phonevault.fs.nodes import Node
+from phonevault.fuse import abi
+from phonevault.fuse.request import Request
+
+_BILLION = 1_000_000_000
+_KEEP = 0xFFFFFFFF
+
+
+class InodeOperations:
+    """Handlers over a :class:`Core`."""
+
+    def __init__(self, core: Core, files: FileOperations) -> None:
+        self._core = core
+        self._files = files
+
+    def lookup(self, request: Request) -> bytes:
+        """LOOKUP: find a name in a directory."""
+        core = self._core
+        parent = core.nodes.get(request.nodeid)
+        stored = core.stored(parent, abi.name_of(request.body))
+        handle = core.nodes.directory(parent)
+        try:
+            status = core.stat_entry(handle.fd, stored)
+        except FileNotFoundError:
+            if core.shared:
+                raise
+            return attributes.negative_entry(core.timeout_s)
+        return core.entry(parent, stored, status)
+
+    def forget(self, request: Request) -> None:
+        """FORGET: no reply."""
+        self._core.nodes.forget(request.nodeid, abi.FORGET_IN.unpack_from(request.body)[0])
+
+    def batch_forget(self, request: Request) -> None:
+        """BATCH_FORGET: no reply."""
+        count, _ = abi.BATCH_FORGET_IN.unpack_from(request.body)
+        size = abi.FORGET_ONE.size
+        items = request.body[abi.BATCH_FORGET_IN.size :][: count * size]
+        for node, lookups in abi.FORGET_ONE.iter_unpack(items):
+            self._core.nodes.forget(node, lookups)
+
+    def getattr(self, request: Request) -> bytes:
+        """GETATTR."""
+        return self._attributes(self._core.nodes.get(request.nodeid))
+
+    def setattr(self, request: Request) -> bytes:
+        """SETATTR: size, then owner, mode and times, so that the later ones survive what the former change."""
+        fields = abi.SETATTR_IN.unpack_from(request.body)
+        valid, size = fields[0], fields[3]
+        mode, uid, gid = fields[11], fields[13], fields[14]
+        node = self._core.nodes.get(request.nodeid)
+        if valid & abi.SetAttr.SIZE:
+            self._files.truncate(node, size, request)
+        path = _Path(self._core, node)
+        with path:
+            if valid & (abi.SetAttr.UID | abi.SetAttr.GID):
+                path.chown(uid if valid & abi.SetAttr.UID else -1, gid if valid & abi.SetAttr.GID else -1)
+            if valid & abi.SetAttr.MODE:
+                os.chmod(path.name, stat.S_IMODE(mode))
+            elif valid & abi.SetAttr.KILL_SUIDGID:
+                path.kill_suidgid()
+            if valid & (abi.SetAttr.ATIME | abi.SetAttr.MTIME):
+                path.set_times(valid, fields)
+        return self._attributes(node)
+
+    def readlink(self, request: Request) -> bytes:
+        """READLINK."""
+        core = self._core
+        parent, stored = core.nodes.place(core.nodes.get(request.nodeid))
+        handle = core.nodes.directory(parent)
+        return core.keys.open_target(os.readlink(stored, dir_fd=handle.fd))
+
+    def statfs(self, request: Request) -> bytes:
+        """STATFS: those of the backing store."""
+        del request
+        info = os.statvfs(self._core.tree)
+        return abi.STATFS_OUT.pack(
+            info.f_blocks,
+            info.f_bfree,
+            info.f_bavail,
+            info.f_files,
+            info.f_ffree,
+            info.f_bsize,
+            255,
+            info.f_frsize,
+            0,
+        )
+
+    def _attributes(self, node: Node) -> bytes:
+        core = self._core
+        return attributes.attr_out(core.timeout_s, attributes.pack(core.stat_node(node), core.layout))
+
+
+class _Path:
+    """An object pinned by an O_PATH descriptor while its attributes are set: no link in its place can mislead us."""
+
+    def __init__(self, core: Core, node: Node) -> None:
+        self._is_link = stat.S_ISLNK(node.mode)
+        if node.contents is not None:
+            self._fd = os.dup(node.contents.fd)
+        elif node.handle is not None:
+            self._fd = os.dup(node.handle.fd)
+        else:
+            core.stat_node(node)
+            parent, stored = core.nodes.place(node)
+            handle = core.nodes.directory(parent)
+            self._fd = os.open(stored, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=handle.fd)
+            self._parent, self._stored = handle, stored
+        self.name = f"/proc/self/fd/{self._fd}"
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._fd)
+
+    def chown(self, uid: int, gid: int) -> None:
+        uid, gid = (-1 if value == _KEEP else value for value in (uid, gid))
+        if self._is_link:
+            os.chown(self._stored, uid, gid, dir_fd=self._parent.fd, follow_symlinks=False)
+        else:
+            os.chown(self.name, uid, gid)
+
+    def kill_suidgid(self) -> None:
+        mode = stat.S_IMODE(os.stat(self.name).st_mode)
+        left = without_suidgid(mode)
+        if left != mode:
+            os.chmod(self.name, left)
+
+    def set_times(self, valid: int, fields: tuple[int, ...]) -> None:
+        now = time.time_ns()
+        status = os.fstat(self._fd)
+        atime = self._time(valid, abi.SetAttr.ATIME, abi.SetAttr.ATIME_NOW, fields[5], fields[8], now)
+        mtime = self._time(valid, abi.SetAttr.MTIME, abi.SetAttr.MTIME_NOW, fields[6], fields[9], now)
+        times = (
+            status.st_atime_ns if atime is None else atime,
+            status.st_mtime_ns if mtime is None else mtime,
+        )
+        if self._is_link:
+            os.utime(self._stored, ns=times, dir_fd=self._parent.fd, follow_symlinks=False)
+        else:
+            os.utime(self.name, ns=times)
+
+    @staticmethod
+    def _time(valid: int, given: int, is_now: int, seconds: int, nanoseconds: int, now: int) -> int | None:
+        if not valid & given:
+            return None
+        if valid & is_now:
+            return now
+        return (seconds - (1 << 64) if seconds >> 63 else seconds) * _BILLION + nanoseconds
+
+
+def without_suidgid(mode: int) -> int:
+    """What a write leaves of a mode: set-group-id without group execute means mandatory locking and stays."""
+    mode &= ~stat.S_ISUID
+    return mode & ~stat.S_ISGID if mode & stat.S_IXGRP else mode

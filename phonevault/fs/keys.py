@@ -1,0 +1,62 @@
+"""The keys of an unlocked tree, and the small seals made with them."""
+
+from __future__ import annotations
+
+import os
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM, AESSIV
+
+from keyslots import labels
+from keyslots.derive import derive
+from keyslots.secret import Secret
+from phonevault.fs.errors import Damaged
+from phonevault.fs.key_arena import KeyArena
+from phonevault.fs.names import b64decode, b64encode
+
+_NONCE_BYTES = 12
+_SYMLINK_AAD = b"symlink"
+
+
+class TreeKeys:
+    """Ciphers for names, symbolic links and file keys, derived from the volume key of one epoch.
+
+    Args:
+        vmk: the volume master key; not kept.
+        vault_id: 16 bytes.
+        epoch: number of that volume key.
+    """
+
+    def __init__(self, vmk: Secret, vault_id: bytes, epoch: int) -> None:
+        self.epoch = epoch
+        self.arena = KeyArena()
+        self._secrets = [
+            derive(vmk, vault_id, label) for label in (labels.NAMES, labels.SYMLINKS, labels.FILE_KEYS)
+        ]
+        names, symlinks, file_keys = self._secrets
+        self.names = AESSIV(names.view)
+        self.file_keys = AESGCM(file_keys.view)
+        self._symlinks = AESGCM(symlinks.view)
+
+    def wipe(self) -> None:
+        """Wipe every key. The ciphers are of no use afterwards and must be dropped."""
+        for secret in self._secrets:
+            secret.view[:] = bytes(len(secret))
+        self.arena.wipe()
+
+    def seal_target(self, target: bytes) -> str:
+        """Encrypt a symbolic link's target (docs/format.md 3). Nonce: random, at most 2^32 links a volume key."""
+        nonce = os.urandom(_NONCE_BYTES)
+        return b64encode(nonce + self._symlinks.encrypt(nonce, target, _SYMLINK_AAD))
+
+    def open_target(self, stored: str) -> bytes:
+        """Decrypt a symbolic link's target.
+
+        Raises:
+            Damaged: it does not open.
+        """
+        try:
+            raw = b64decode(stored)
+            return self._symlinks.decrypt(raw[:_NONCE_BYTES], raw[_NONCE_BYTES:], _SYMLINK_AAD)
+        except (InvalidTag, ValueError):
+            raise Damaged("a symbolic link's target does not decrypt") from None

@@ -1,0 +1,56 @@
+"""Offsets and sizes of AES-256-GCM contents (docs/format.md 4.1). Pure arithmetic, all values in bytes."""
+
+from __future__ import annotations
+
+HEADER_BYTES = 128
+NONCE_BYTES = 12
+TAG_BYTES = 16
+OVERHEAD_BYTES = NONCE_BYTES + TAG_BYTES
+
+
+class Layout:
+    """The arithmetic for one block size.
+
+    Args:
+        block_size: plaintext bytes of a block.
+    """
+
+    __slots__ = ("block_size", "cipher_block")
+
+    def __init__(self, block_size: int) -> None:
+        self.block_size = block_size
+        self.cipher_block = block_size + OVERHEAD_BYTES
+
+    def plain_size(self, cipher_size: int) -> int:
+        """Size of the plaintext of a ciphertext file of this length."""
+        body = cipher_size - HEADER_BYTES
+        if body <= 0:
+            return 0
+        blocks, rest = divmod(body, self.cipher_block)
+        return blocks * self.block_size + max(rest - OVERHEAD_BYTES, 0)
+
+    def cipher_size(self, plain_size: int) -> int:
+        """Length of the ciphertext file for this much plaintext."""
+        if plain_size == 0:
+            return 0
+        blocks, rest = divmod(plain_size, self.block_size)
+        return HEADER_BYTES + blocks * self.cipher_block + (rest + OVERHEAD_BYTES if rest else 0)
+
+    def torn(self, cipher_size: int) -> bool:
+        """Whether no sequence of whole writes gives this length."""
+        if cipher_size == 0:
+            return False
+        body = cipher_size - HEADER_BYTES
+        return body <= 0 or 0 < body % self.cipher_block <= OVERHEAD_BYTES
+
+    def offset_of(self, block: int) -> int:
+        """Where a block begins in the ciphertext file."""
+        return HEADER_BYTES + block * self.cipher_block
+
+    def blocks_of(self, size: int) -> int:
+        """How many blocks hold ``size`` bytes of plaintext."""
+        return -(-size // self.block_size)
+
+    def scratch_bytes(self, request_bytes: int) -> int:
+        """Memory for the ciphertext of a request of this size, at any offset, and a header."""
+        return HEADER_BYTES + (request_bytes // self.block_size + 2) * self.cipher_block

@@ -1,0 +1,194 @@
+"""The node table: what the kernel knows by number, and where it lies in the ciphertext directory.
+
+A node is found by a directory descriptor and a stored name, never by a path. It holds no plaintext name.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import threading
+from collections import OrderedDict
+from collections.abc import Sequence
+from weakref import WeakValueDictionary
+
+from phonevault.fs.gcm_file import GcmFile
+from phonevault.fuse import abi
+
+_DIRECTORY_DESCRIPTORS = 512
+_PATH_FLAGS = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+class DirectoryHandle:
+    """An open O_PATH descriptor; closed when the last user lets go of it, so that eviction harms no request under way."""
+
+    __slots__ = ("fd",)
+
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
+
+    def __del__(self) -> None:
+        os.close(self.fd)
+
+
+class Node:
+    """One file, directory or other object of the tree.
+
+    Attributes:
+        id: the kernel's number for it; never used again.
+        key: device and inode of the ciphertext object.
+        mode: its type bits (``stat.S_IFMT``).
+        lookups: how often the kernel was told of it and has not forgotten it.
+        links: where it is: parent and stored name, several for hard links, none once unlinked.
+        directory_id: of a directory, once read.
+        contents: of a regular file while it is open.
+        opens: open handles.
+        writers: it may have dirty data in the kernel's cache.
+    """
+
+    __slots__ = (
+        "__weakref__", "contents", "directory_id", "handle", "id", "key", "links", "lookups", "mode", "opens",
+        "writable", "writers",
+    )  # fmt: skip
+
+    def __init__(self, number: int, key: tuple[int, int], mode: int) -> None:
+        self.id = number
+        self.key = key
+        self.mode = stat.S_IFMT(mode)
+        self.lookups = 0
+        self.links: list[tuple[Node, str]] = []
+        self.directory_id: bytes | None = None
+        self.handle: DirectoryHandle | None = None
+        self.contents: GcmFile | None = None
+        self.opens = 0
+        self.writable = False
+        self.writers = False
+
+
+class NodeTable:
+    """All living nodes.
+
+    Args:
+        root: the ciphertext of the root directory.
+    """
+
+    def __init__(self, root: os.PathLike[str]) -> None:
+        self.lock = threading.RLock()
+        fd = os.open(root, _PATH_FLAGS)
+        status = os.fstat(fd)
+        self.root = Node(abi.ROOT_ID, (status.st_dev, status.st_ino), status.st_mode)
+        self.root.handle = DirectoryHandle(fd)
+        self.root.lookups = 1
+        self._next = abi.ROOT_ID + 1
+        self._by_id: dict[int, Node] = {abi.ROOT_ID: self.root}
+        self._by_key: WeakValueDictionary[tuple[int, int], Node] = WeakValueDictionary()
+        self._by_key[self.root.key] = self.root
+        self._open_directories: OrderedDict[int, Node] = OrderedDict()
+
+    def get(self, number: int) -> Node:
+        """The node of that number.
+
+        Raises:
+            OSError: ESTALE, it was forgotten.
+        """
+        node = self._by_id.get(number)
+        if node is None:
+            raise OSError(errno.ESTALE, "unknown node")
+        return node
+
+    def all_nodes(self) -> list[Node]:
+        """Every node the kernel knows."""
+        with self.lock:
+            return list(self._by_id.values())
+
+    def numbers(self) -> Sequence[int]:
+        """The numbers of every node the kernel knows."""
+        with self.lock:
+            return list(self._by_id)
+
+    def remember(self, parent: Node, stored: str, status: os.stat_result) -> Node:
+        """The kernel is told of an object: count it, and note where it is."""
+        key = (status.st_dev, status.st_ino)
+        with self.lock:
+            node = self._by_key.get(key)
+            if node is None or node.mode != stat.S_IFMT(status.st_mode):
+                node = Node(self._next, key, status.st_mode)
+                self._next += 1
+                self._by_key[key] = node
+            node.lookups += 1
+            self._by_id[node.id] = node
+            place = (parent, stored)
+            if place not in node.links:
+                if stat.S_ISDIR(node.mode):
+                    node.links.clear()
+                node.links.append(place)
+            return node
+
+    def forget(self, number: int, count: int) -> None:
+        """The kernel forgets ``count`` look-ups of a node."""
+        with self.lock:
+            node = self._by_id.get(number)
+            if node is None or node is self.root:
+                return
+            node.lookups -= count
+            if node.lookups <= 0 and node.opens == 0:
+                del self._by_id[number]
+                self._open_directories.pop(number, None)
+                node.handle = None
+
+    def find(self, status: os.stat_result) -> Node | None:
+        """The living node of a ciphertext object, if there is one."""
+        return self._by_key.get((status.st_dev, status.st_ino))
+
+    def unlinked(self, status: os.stat_result, parent: Node, stored: str, *, last: bool) -> None:
+        """A name is gone; with ``last`` the object too, and its inode number may come again."""
+        with self.lock:
+            node = self.find(status)
+            if node is None:
+                return
+            if (parent, stored) in node.links:
+                node.links.remove((parent, stored))
+            if last:
+                del self._by_key[node.key]
+
+    def moved(self, status: os.stat_result, source: tuple[Node, str], target: tuple[Node, str]) -> None:
+        """An object has another place."""
+        with self.lock:
+            node = self.find(status)
+            if node is not None:
+                node.links = [target if place == source else place for place in node.links]
+
+    def directory(self, node: Node) -> DirectoryHandle:
+        """An O_PATH descriptor of a directory; hold the handle while using its ``fd``.
+
+        Raises:
+            OSError: ENOENT, ESTALE if the directory is gone.
+        """
+        handle = node.handle
+        if handle is not None:
+            return handle
+        with self.lock:
+            parent, stored = self.place(node)
+            above = self.directory(parent)
+            handle = DirectoryHandle(os.open(stored, _PATH_FLAGS, dir_fd=above.fd))
+            status = os.fstat(handle.fd)
+            if (status.st_dev, status.st_ino) != node.key:
+                raise OSError(errno.ESTALE, "another directory is in its place")
+            node.handle = handle
+            self._open_directories[node.id] = node
+            if len(self._open_directories) > _DIRECTORY_DESCRIPTORS:
+                _, oldest = self._open_directories.popitem(last=False)
+                oldest.handle = None
+            return handle
+
+    def place(self, node: Node) -> tuple[Node, str]:
+        """Parent and stored name of a node.
+
+        Raises:
+            OSError: ESTALE, it has no name any more.
+        """
+        with self.lock:
+            if not node.links:
+                raise OSError(errno.ESTALE, "the object has no name any more")
+            return node.links[0]
