@@ -1,6 +1,6 @@
-"""HKDF-SHA256 (RFC 5869) and HMAC-SHA256 (RFC 2104) between `Secret` buffers; no copy stays.
+"""HKDF-SHA256 (RFC 5869) and HMAC-SHA256 (RFC 2104) between `Secret` buffers.
 
-HKDF is put together from OpenSSL's HMAC here because that of `cryptography` frees its intermediate values (the
+HKDF is put together from OpenSSL's HMAC here: that of `cryptography` frees its intermediate values (the
 extracted key, each output block) unwiped, also in `derive_into`.
 """
 
