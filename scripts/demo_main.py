@@ -34,7 +34,7 @@ def set_up(world: World, report: Report) -> tuple[Radio, Program]:
 def fill(world: World, report: Report, radio: Radio) -> None:
     """Create, mount, copy in, compare."""
     with report.step("A vault that the phone opens, or a recovery code"):
-        vault.create(world)
+        vault.create(world, phone.NAME)
     with report.step("Mounting: the phone in range unwraps the key"):
         vault.mount(world, "--phone", phone.NAME, "--grace", f"{vault.GRACE_S:g}")
         link = radio.link()

@@ -8,14 +8,9 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Generator, Iterator
-from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))  # for `from support import …`, whatever the import mode
-
 from support import leftovers
 from support.needs import NOT_APPLICABLE
 

@@ -21,7 +21,7 @@ def _vault_with_phone(world: World) -> Radio:
     phone.make(world)
     serving = phone.serve(world, radio)
     phone.pair(world, serving, radio)
-    vault.create(world)
+    vault.create(world, phone.NAME)
     return radio
 
 

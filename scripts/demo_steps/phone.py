@@ -8,7 +8,7 @@ from demo_steps.programs import Program
 from demo_steps.radio import Radio
 from demo_steps.world import World
 
-SIX_DIGITS = r"(?<!\d)(\d{3}) ?(\d{3})(?!\d)"
+SIX_DIGITS = r"(?<![\w-])(\d{3}) ?(\d{3})(?!\w)"
 NAME = "pocket"
 
 
@@ -25,18 +25,20 @@ def make(world: World) -> None:
 
 def serve(world: World, radio: Radio, *options: str) -> Program:
     """The phone's program, listening on its Bluetooth adapter; it unlocks without asking each time."""
-    return world.start(
+    program = world.start(
         "the phone",
         *("phonevault-phone", "serve", world.phone_store, "--listen", radio.listen_spec),
         *("--pin-file", world.pin_file, "--approve", "auto", *options),
     )
+    program.wait_for(r"ready: ")
+    return program
 
 
 def pair(world: World, phone: Program, radio: Radio) -> None:
     """Both sides show six digits; only because they are equal does the demo say yes, on both."""
     computer = world.start("the computer", "phonevault", "phone", "pair", radio.connect_spec, "--name", NAME)
-    there = "".join(phone.wait_for(SIX_DIGITS, 30).groups())
     here = "".join(computer.wait_for(SIX_DIGITS, 30).groups())
+    there = "".join(phone.wait_for(SIX_DIGITS, 30).groups())
     world.report.show(f"the phone shows     {there}\nthe computer shows  {here}")
     world.report.check(here == there, "both show the same six digits, so nobody sits between them")
     phone.answer("y")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import pty
 import re
@@ -10,6 +11,7 @@ import shlex
 import signal
 import subprocess
 import sys
+import termios
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -73,6 +75,11 @@ def run(
     return Outcome(argv, done.returncode, done.stdout, done.stderr, time.monotonic() - started)
 
 
+def _take_terminal() -> None:
+    """In the child: its standard input becomes the controlling terminal of its session."""
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+
+
 class Program:
     """A program that runs beside the demo, on a terminal of its own, so that it can be read and answered."""
 
@@ -88,6 +95,7 @@ class Program:
             stdout=theirs,
             stderr=theirs,
             start_new_session=True,  # Ctrl-C reaches the demo alone, which then ends everything in order
+            preexec_fn=_take_terminal,
         )
         os.close(theirs)
         self._reader = threading.Thread(target=self._read, name=f"screen of {name}", daemon=True)

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 
 
-class BrokenPromise(Exception):  # noqa: N818 - the word the demo shows
+class BrokenPromise(Exception):
     """Something is not as the project promises; ends the demo with exit code 1."""
 
 

@@ -15,9 +15,11 @@ REFUSAL = "Required key not available"
 GRACE_S = 4.0
 
 
-def create(world: World) -> None:
+def create(world: World, phone: str) -> None:
     """A vault with two ways in: the phone and a recovery code."""
-    world.run("phonevault", "create", world.vault, "--recovery-file", world.recovery_file).must_succeed()
+    world.run(
+        "phonevault", "create", world.vault, "--phone", phone, "--recovery-file", world.recovery_file
+    ).must_succeed()
     mode = world.recovery_file.stat().st_mode & 0o777
     world.report.check(mode == 0o600, "the recovery code is in a file of its own, mode 0600", f"{mode:04o}")
 
