@@ -62,9 +62,9 @@ class EncryptedFileSystem:
         self._tree = TreeOperations(self._core)
 
     @property
-    def has_keys(self) -> bool:
-        """Whether any key is held."""
-        return self._core.has_keys
+    def locked(self) -> bool:
+        """Whether no key is held."""
+        return not self._core.has_keys
 
     def unlock(self, vmk: Secret, epoch: int = 1) -> None:
         """Derive the keys; ``vmk`` is not kept.

@@ -1,0 +1,87 @@
+"""A mounted encrypted tree in a process of its own, without a phone: for tests of the file system alone."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from support.needs import need_fuse
+
+_CHECKOUT = Path(__file__).parents[2]
+_CHILD = Path(__file__).with_name("mounted_tree_child.py")
+
+
+class MountedTree:
+    def __init__(self, base: Path) -> None:
+        self.base = base
+        self.tree = base / "tree"
+        self.path = base / "mnt"
+        self._process: subprocess.Popen[str] | None = None
+        self.path.mkdir(parents=True, exist_ok=True)
+
+    def start(self) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, str(_CHILD), str(self.base)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "PYTHONPATH": str(_CHECKOUT)},
+        )
+        self._expect("ready")
+
+    def tell(self, word: str) -> None:
+        """freeze, thaw, lock or unlock; returns when it is done."""
+        assert self._process is not None and self._process.stdin is not None
+        self._process.stdin.write(word + "\n")
+        self._process.stdin.flush()
+        self._expect("done " + word)
+
+    def kill(self) -> None:
+        """kill -9, and clear the dead mount away."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGKILL)
+        self._process.wait(10)
+        self._close_pipes()
+        subprocess.run(["fusermount3", "-u", "-z", "--", str(self.path)], check=True, capture_output=True)
+
+    def stop(self) -> None:
+        process, self._process = self._process, None
+        if process is None or process.returncode is not None:
+            return
+        self._process = process
+        with contextlib.suppress(BrokenPipeError):
+            self.tell("quit")
+        process.wait(20)
+        self._close_pipes()
+        assert process.returncode == 0
+
+    def remount(self) -> None:
+        self.stop()
+        self.start()
+
+    def _expect(self, line: str) -> None:
+        assert self._process is not None and self._process.stdout is not None
+        assert self._process.stdout.readline().strip() == line
+
+    def _close_pipes(self) -> None:
+        assert self._process is not None
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe is not None:
+                pipe.close()
+
+
+@contextlib.contextmanager
+def mounted_tree(base: Path) -> Iterator[MountedTree]:
+    need_fuse()
+    tree = MountedTree(base)
+    tree.start()
+    try:
+        yield tree
+    finally:
+        tree.stop()
+        assert not os.path.ismount(tree.path)

@@ -1,0 +1,57 @@
+"""Serves an encrypted tree below argv[1] with a fixed test key; commands come on standard input."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from cryptography.hazmat.primitives.ciphers.aead import AESSIV
+
+from keyslots import labels
+from keyslots.derive import derive
+from keyslots.secret import Secret
+from phonevault.fs.dirid import FILE_NAME, new_directory_id, seal_directory_id
+from phonevault.fs.filesystem import EncryptedFileSystem
+from phonevault.fuse.mount import MountOptions, mount, unmount
+from phonevault.fuse.session import Session
+
+VAULT_ID = bytes(16)
+
+
+def main() -> None:
+    base = Path(sys.argv[1])
+    tree, mountpoint = base / "tree", base / "mnt"
+    vmk = Secret.take(bytearray(range(32)))
+    if not tree.exists():
+        tree.mkdir()
+        siv = AESSIV(derive(vmk, VAULT_ID, labels.NAMES).view)
+        (tree / FILE_NAME).write_bytes(seal_directory_id(siv, new_directory_id()))
+    filesystem = EncryptedFileSystem(tree, VAULT_ID, "aes-256-gcm", 4096)
+    filesystem.unlock(vmk)
+    session = Session(mount(mountpoint, MountOptions(source=str(base))), filesystem.operations())
+    session.start()
+    print("ready", flush=True)
+    for line in sys.stdin:
+        word = line.strip()
+        if word == "freeze":
+            session.freeze()
+        elif word == "thaw":
+            session.thaw()
+        elif word == "lock":
+            session.freeze()
+            assert session.lock(5)
+            filesystem.lock()
+        elif word == "unlock":
+            filesystem.unlock(vmk)
+            session.unlock()
+        elif word == "quit":
+            unmount(mountpoint, lazy=True)
+            session.wait(10)
+            session.stop()
+        print("done", word, flush=True)
+        if word == "quit":
+            return
+
+
+if __name__ == "__main__":
+    main()
