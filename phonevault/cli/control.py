@@ -1,0 +1,161 @@
+"""`phonevault status|lock|unlock|unmount`: commands to running mounts."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import click
+
+from phonevault.cli.info import cipher_text
+from phonevault.cli.output import note, say, show_json, show_table, warn
+from phonevault.cli.secret_input import prompt_secret, read_secret
+from phonevault.daemon import client
+from phonevault.daemon.protocol import Request
+from phonevault.errors import DaemonGone, LockNotVerified, NotMounted, PhonevaultError
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+def status(as_json: bool) -> None:
+    """List the mounted vaults of this user."""
+    found = [mount.status for mount in client.find_mounts()]
+    if as_json:
+        show_json(found)
+    elif found:
+        columns = ("folder", "state", "phone", "vault", "pid", "")
+        show_table(columns, [_row(mount) for mount in found])
+    elif sys.stdout.isatty():
+        say("nothing is mounted")
+
+
+def _row(mount: dict[str, Any]) -> tuple[str, ...]:
+    phone, pid = mount["phone"] or "–", str(mount["pid"] or "–")
+    return (mount["mountpoint"], mount["state"], phone, mount["vault"], pid, "; ".join(_remarks(mount)))
+
+
+def _remarks(mount: dict[str, Any]) -> list[str]:
+    """What a person wants to know beyond the state."""
+    if mount["state"] == "dead":
+        return ["its daemon has ended; `phonevault unmount` removes the mount"]
+    remarks = []
+    if mount["cause"]:
+        remarks.append(mount["cause"])
+    if mount["locks_in_s"] is not None:
+        remarks.append(f"locks in {mount['locks_in_s']:.0f} s")
+    if mount["last_error"] and mount["state"] == "locked":
+        remarks.append(mount["last_error"])
+    if mount["phone_problem"] and mount["state"] != "unlocked":
+        remarks.append(mount["phone_problem"])
+    if mount["state"] == "unlocked" and not mount["bound_to_phone"]:
+        remarks.append("bound to no phone: stays open until locked")
+    if mount["cipher"] != cipher_text(mount["cipher"]):
+        remarks.append(cipher_text(mount["cipher"]))
+    if mount["read_only"]:
+        remarks.append("read-only")
+    return remarks
+
+
+@click.command()
+@click.argument("mountpoint", required=False, type=click.Path())
+@click.option("--all", "everything", is_flag=True, help="Every mounted vault of this user.")
+def lock(mountpoint: str | None, everything: bool) -> None:
+    """Wipe the keys now. The folder stays, and answers "Required key not available".
+
+    Without MOUNTPOINT: the one vault that is mounted. Only `phonevault unlock` opens the folder again.
+    """
+    if mountpoint is not None and everything:
+        raise click.UsageError("give MOUNTPOINT or --all, not both")
+    if mountpoint is not None:
+        _lock(client.resolve(mountpoint))
+        return
+    living = [mount.mountpoint for mount in client.find_mounts() if mount.alive]
+    if everything:
+        _lock_all(living)
+    elif len(living) == 1:
+        _lock(living[0])
+    elif living:
+        raise click.UsageError("several vaults are mounted: give MOUNTPOINT or --all")
+    else:
+        raise NotMounted("nothing is mounted", "")
+
+
+def _lock_all(mountpoints: list[str]) -> None:
+    """Lock each, whatever becomes of the others; the first error counts."""
+    first: PhonevaultError | None = None
+    for mountpoint in mountpoints:
+        try:
+            _lock(mountpoint)
+        except NotMounted:
+            continue  # unmounted meanwhile
+        except PhonevaultError as error:
+            warn(f"{mountpoint}: {error}")
+            first = first or error
+    if first is not None:
+        raise first
+
+
+def _lock(mountpoint: str) -> None:
+    answer = client.call(mountpoint, Request("lock"))
+    if answer.get("state") != "locked":
+        raise LockNotVerified(f"{mountpoint} is {answer.get('state')}")
+    say(f"locked {mountpoint}")
+    for holder in answer.get("open_files", []):
+        first = holder["paths"][0] if holder["paths"] else ""
+        note(f"{holder['command']} ({holder['pid']}) holds {first} open; it works again after an unlock")
+
+
+@click.command()
+@click.argument("mountpoint", type=click.Path())
+@click.option(
+    "--passphrase-file", metavar="F", help="With the passphrase in F ('-': standard input or asked)."
+)
+@click.option("--recovery-file", metavar="F", help="With the recovery code in F ('-' as above).")
+def unlock(mountpoint: str, passphrase_file: str | None, recovery_file: str | None) -> None:
+    """Open a locked folder again, with the phone it was mounted with, a passphrase or a recovery code.
+
+    A folder mounted with a passphrase or a recovery code asks for it again.
+    """
+    if passphrase_file is not None and recovery_file is not None:
+        raise click.UsageError("--passphrase-file and --recovery-file exclude each other")
+    place = client.resolve(mountpoint)
+    if passphrase_file is not None:
+        _unlock_by_secret(place, "passphrase", read_secret(passphrase_file, "passphrase"))
+    elif recovery_file is not None:
+        _unlock_by_secret(place, "recovery", read_secret(recovery_file, "recovery code"))
+    else:
+        _unlock_as_mounted(place)
+    say(f"unlocked {place}")
+
+
+def _unlock_as_mounted(place: str) -> None:
+    now = client.call(place, Request("status"))
+    if now["state"] == "unlocked":
+        return
+    if now["method"] == "phone":
+        client.call(place, Request("unlock", "phone"))
+    else:
+        what = "passphrase" if now["method"] == "passphrase" else "recovery code"
+        _unlock_by_secret(place, now["method"], prompt_secret(what))
+
+
+def _unlock_by_secret(place: str, method: str, secret: bytearray) -> None:
+    try:
+        client.call(place, Request("unlock", method, len(secret)), secret)
+    finally:
+        secret[:] = bytes(len(secret))
+
+
+@click.command()
+@click.argument("mountpoint", type=click.Path())
+def unmount(mountpoint: str) -> None:
+    """Close the folder: write everything back, wipe the keys, end its daemon."""
+    place = client.resolve(mountpoint)
+    try:
+        client.call_and_await_end(place, Request("unmount"))
+    except DaemonGone:
+        from phonevault.daemon.places import remove_dead
+
+        remove_dead(place)
+        note("its daemon had ended before; what it had not written back is lost")
+    say(f"unmounted {place}")

@@ -1,0 +1,196 @@
+"""`phonevault create`."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from phonevault.cli import phones
+from phonevault.cli.info import cipher_text
+from phonevault.cli.output import note, say
+from phonevault.cli.secret_input import check_output_file, read_secret
+from phonevault.errors import OutputFileError, SecretInputError
+
+if TYPE_CHECKING:
+    from phone_link.host.phone_book import PairedPhone
+    from phone_link.host.session import PhoneSession
+    from phonevault.vault import CreatedVault
+
+CIPHERS = ("aes-256-gcm", "aes-256-xts")
+
+
+@click.command()
+@click.argument("vault", type=click.Path())
+@click.option(
+    "--phone", "phone_name", metavar="NAME", help="The phone that opens it; else the only paired one."
+)
+@click.option("--no-phone", is_flag=True, help="No phone opens it: a passphrase or the recovery code only.")
+@click.option("--passphrase-file", metavar="F", help="Let the passphrase in F open it, too ('-': stdin).")
+@click.option("--recovery-file", metavar="OUT", help="Write the recovery code to OUT (new, mode 0600).")
+@click.option("--cipher", type=click.Choice(CIPHERS), default=CIPHERS[0], show_default=True)
+def create(
+    vault: str,
+    phone_name: str | None,
+    no_phone: bool,
+    passphrase_file: str | None,
+    recovery_file: str | None,
+    cipher: str,
+) -> None:
+    """Make a vault in the new or empty directory VAULT.
+
+    It has a recovery code besides the phone. The code is written to a file or shown once on the terminal.
+    Each way in is tried before the command says that the vault is there; the phone's user is asked for that.
+    """
+    if no_phone and phone_name is not None:
+        raise click.UsageError("--phone and --no-phone exclude each other")
+    path = Path(os.path.abspath(vault))
+    _check_code_can_be_given(recovery_file)
+    phone = _choose_phone(phone_name, no_phone, passphrase_file)
+    passphrase = read_secret(passphrase_file, "passphrase") if passphrase_file is not None else None
+    try:
+        with _connected(phone) as session, _code_file(recovery_file) as code_file:
+            made = _make(path, cipher, phone, passphrase)
+            try:
+                with _removed_on_failure(path, made):
+                    _try_slots(made, phone, session, passphrase)
+                    _give_code(made, code_file)
+            finally:
+                made.wipe()
+    finally:
+        if passphrase is not None:
+            passphrase[:] = bytes(len(passphrase))
+    say(f"made {vault}: {cipher_text(cipher)}, opened by {_ways(phone, passphrase_file)}")
+
+
+def _check_code_can_be_given(recovery_file: str | None) -> None:
+    if recovery_file is not None:
+        check_output_file(Path(recovery_file))
+    elif not sys.stdout.isatty():
+        raise SecretInputError(
+            "the recovery code can only be shown on a terminal", "give a file for it: --recovery-file OUT"
+        )
+
+
+def _choose_phone(name: str | None, no_phone: bool, passphrase_file: str | None) -> PairedPhone | None:
+    if no_phone:
+        return None
+    book = phones.phone_book()
+    if name is None and passphrase_file is not None and not book.list():
+        note("no phone is paired: the vault gets no phone slot")
+        return None
+    return book.get(name)
+
+
+@contextlib.contextmanager
+def _connected(phone: PairedPhone | None) -> Iterator[PhoneSession | None]:
+    """Connect first: without the phone nothing is made."""
+    if phone is None:
+        yield None
+        return
+    session = phones.connector(phone)(phones.CONNECT_TIMEOUT_S)
+    try:
+        yield session
+    finally:
+        session.close()
+
+
+def _make(path: Path, cipher: str, phone: PairedPhone | None, passphrase: bytearray | None) -> CreatedVault:
+    from phonevault import vault as vaults
+
+    slots: list[vaults.PhoneSlotRequest | vaults.PassphraseSlotRequest | vaults.RecoverySlotRequest] = []
+    if phone is not None:
+        slots.append(vaults.PhoneSlotRequest(phone.public_key_der, label=phone.name))
+    if passphrase is not None:
+        slots.append(vaults.PassphraseSlotRequest(passphrase))
+    slots.append(vaults.RecoverySlotRequest())
+    return vaults.create(path, cipher=cipher, slots=slots)
+
+
+def _try_slots(
+    made: CreatedVault,
+    phone: PairedPhone | None,
+    session: PhoneSession | None,
+    passphrase: bytearray | None,
+) -> None:
+    """Open the vault through each of its slots, from what is on disk."""
+    from phonevault import vault as vaults
+
+    if phone is not None and session is not None:
+        reason = f"make the folder {made.path.name}"
+        vaults.test_slot(made.path, vaults.PhoneOpener(session, phone.fingerprint, reason))
+    if passphrase is not None:
+        vaults.test_slot(made.path, vaults.PassphraseOpener(passphrase))
+    if made.recovery_code is None:
+        raise RuntimeError("a vault was made without a recovery code")
+    opener = vaults.RecoveryOpener(made.recovery_code)
+    try:
+        vaults.test_slot(made.path, opener)
+    finally:
+        opener.wipe()
+
+
+@contextlib.contextmanager
+def _code_file(recovery_file: str | None) -> Iterator[int | None]:
+    """Make the file for the code before the vault; on failure it goes again."""
+    if recovery_file is None:
+        yield None
+        return
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        descriptor = os.open(recovery_file, flags, 0o600)
+    except OSError as error:
+        raise OutputFileError(f"cannot make {recovery_file}: {error.strerror}") from error
+    try:
+        yield descriptor
+    except BaseException:
+        os.unlink(recovery_file)
+        raise
+    finally:
+        os.close(descriptor)
+
+
+def _give_code(made: CreatedVault, code_file: int | None) -> None:
+    code = bytearray(made.recovery_code or "", "ascii")
+    try:
+        if code_file is None:
+            say("\nThe recovery code opens the vault without the phone.")
+            say("It is shown only now: write it down.\n")
+            sys.stdout.write("    ")
+            sys.stdout.flush()
+            os.writev(sys.stdout.fileno(), [code, b"\n"])
+            say("")
+            return
+        os.fchmod(code_file, 0o600)
+        os.writev(code_file, [code, b"\n"])
+        os.fsync(code_file)
+    finally:
+        code[:] = bytes(len(code))
+
+
+@contextlib.contextmanager
+def _removed_on_failure(path: Path, made: CreatedVault) -> Iterator[None]:
+    """Take a vault away again whose slots do not open, or whose code could not be given. It is empty."""
+    try:
+        yield
+    except BaseException:
+        from keyslots.store import BACKUP, MAIN, TREE
+
+        shutil.rmtree(path / TREE, ignore_errors=True)
+        for name in (MAIN, BACKUP):
+            (path / name).unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            path.rmdir()
+        raise
+
+
+def _ways(phone: PairedPhone | None, passphrase_file: str | None) -> str:
+    ways = [f"the phone {phone.name}"] if phone is not None else []
+    ways += ["a passphrase"] if passphrase_file is not None else []
+    return ", ".join(ways) + (" and " if ways else "") + "the recovery code"

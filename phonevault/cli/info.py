@@ -1,0 +1,76 @@
+"""`phonevault info`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from phonevault.cli.output import say, show_json, show_table, warn
+
+if TYPE_CHECKING:
+    from keyslots.header import Header, Slot
+
+NO_INTEGRITY = "aes-256-xts"
+
+
+@click.command()
+@click.argument("vault", type=click.Path())
+@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+def info(vault: str, as_json: bool) -> None:
+    """Show what the header of VAULT says. No key is used, so nothing of it is verified."""
+    from keyslots.store import load
+    from phonevault.daemon.places import canonical_vault
+
+    path = canonical_vault(vault)
+    loaded = load(path)
+    for warning in loaded.warnings:
+        warn(warning)
+    if as_json:
+        show_json({"vault": str(path), **facts(loaded.header), "warnings": list(loaded.warnings)})
+        return
+    _show(str(path), loaded.header)
+
+
+def facts(header: Header) -> dict[str, Any]:
+    """What a header says, as JSON."""
+    from keyslots.header import VERSION
+
+    return {
+        "vault_id": header.vault_id.hex(),
+        "version": VERSION,
+        "generation": header.generation,
+        "created": header.created,
+        "cipher": header.cipher,
+        "integrity": header.cipher != NO_INTEGRITY,
+        "block_size": header.block_size,
+        "epochs": header.epochs.to_json(),
+        "slots": [_slot(slot) for slot in header.slots],
+        "verified": False,
+    }
+
+
+def cipher_text(cipher: str) -> str:
+    """A cipher as shown to people: what protects nothing against changes says so."""
+    return f"{cipher} (no integrity)" if cipher == NO_INTEGRITY else cipher
+
+
+def _slot(slot: Slot) -> dict[str, Any]:
+    found = {"id": slot.id, "kind": slot.kem.kind, "label": slot.label, "created": slot.created}
+    fingerprint = getattr(slot.kem, "fingerprint", None)
+    return {**found, "fingerprint": fingerprint.hex()} if fingerprint is not None else found
+
+
+def _show(path: str, header: Header) -> None:
+    say(f"vault       {path}")
+    say(f"id          {header.vault_id.hex()}")
+    say(f"created     {header.created}, header written {header.generation} times")
+    say(f"cipher      {cipher_text(header.cipher)}, blocks of {header.block_size} bytes")
+    say(f"key epochs  {', '.join(str(epoch) for epoch in header.epochs.live)} (now {header.epochs.current})")
+    rows = []
+    for slot in (_slot(slot) for slot in header.slots):
+        rows.append(
+            (str(slot["id"]), slot["kind"], slot["label"], slot["created"], slot.get("fingerprint", "")[:16])
+        )
+    show_table(("slot", "kind", "label", "made", "key"), rows)
+    say("not verified: only opening the vault shows whether this is true")

@@ -1,0 +1,148 @@
+"""`phonevault mount`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from phonevault.cli import phones
+from phonevault.cli.output import note, say, show_error, warn
+from phonevault.cli.secret_input import prompt_secret, read_secret
+from phonevault.errors import EXIT_OK, VaultInUse
+from phonevault.paths import log_dir, mount_id
+
+if TYPE_CHECKING:
+    from keyslots.header import Header
+    from phonevault.daemon.serve import MountPlan, Way
+
+
+@click.command()
+@click.argument("vault", type=click.Path())
+@click.argument("mountpoint", type=click.Path())
+@click.option(
+    "--phone", "phone_name", metavar="NAME", help="Open it with this phone (the one that fits, if left out)."
+)
+@click.option(
+    "--passphrase-file", metavar="F", help="Open it with the passphrase in F ('-': standard input or asked)."
+)
+@click.option("--recovery-file", metavar="F", help="Open it with the recovery code in F ('-' as above).")
+@click.option(
+    "--grace",
+    type=click.FloatRange(0, 86400),
+    default=10,
+    show_default=True,
+    metavar="S",
+    help="Seconds from the phone's last sign of life to the lock; 0 locks as soon as a loss is noticed.",
+)
+@click.option("--foreground", is_flag=True, help="Stay in the foreground, log to standard error.")
+@click.option("--read-only", is_flag=True, help="Refuse every change.")
+@click.option(
+    "--allow-other", is_flag=True, help="Let other users in, as far as the modes of the files allow."
+)
+@click.option("--shared", is_flag=True, help="Other hosts write the same vault (network or synced folder).")
+@click.option("--no-auto-unlock", is_flag=True, help="After a lock wait for `phonevault unlock`.")
+def mount(
+    vault: str,
+    mountpoint: str,
+    phone_name: str | None,
+    passphrase_file: str | None,
+    recovery_file: str | None,
+    grace: float,
+    foreground: bool,
+    read_only: bool,
+    allow_other: bool,
+    shared: bool,
+    no_auto_unlock: bool,
+) -> None:
+    """Open VAULT as a folder at MOUNTPOINT, an empty directory.
+
+    With a phone the folder freezes when the phone is lost, locks itself after the grace period, and opens
+    again by itself when the phone is back. It stays locked until `phonevault unlock` if it was locked by
+    `phonevault lock` or on the phone, if the phone refused, or with --no-auto-unlock. Opened by a passphrase
+    or a recovery code it is bound to no phone: it stays open until it is locked or unmounted.
+    """
+    from keyslots.store import load
+    from phonevault.daemon.places import canonical_vault, prepare_mountpoint
+    from phonevault.daemon.serve import MountPlan
+    from phonevault.daemon.state import Policy
+
+    if sum(option is not None for option in (phone_name, passphrase_file, recovery_file)) > 1:
+        raise click.UsageError("--phone, --passphrase-file and --recovery-file exclude each other")
+    path = canonical_vault(vault)
+    header = load(path).header
+    _refuse_second_mount(path, shared or read_only)
+    place, removed = prepare_mountpoint(mountpoint, path)
+    if removed:
+        note(f"removed the dead mount at {place} that a killed daemon had left")
+    policy = Policy(grace_s=grace, auto_unlock=not no_auto_unlock)
+    plan = MountPlan(path, place, policy, read_only=read_only, allow_other=allow_other, shared=shared)
+
+    def way() -> Way:
+        return choose_way(header, phone_name, passphrase_file, recovery_file)
+
+    if foreground:
+        from phonevault.daemon.serve import mount_and_serve
+
+        mount_and_serve(plan, way(), lambda: say(f"{vault} is open at {place}"), warn)
+        return
+    _in_background(plan, way, vault)
+
+
+def choose_way(
+    header: Header, phone_name: str | None, passphrase_file: str | None, recovery_file: str | None
+) -> Way:
+    """Return how the vault is to be opened; asks on the terminal for a secret that no file is given for.
+
+    Raises:
+        UnknownPhone, LinkError, SecretInputError: There is no such way.
+    """
+    from phonevault.daemon.serve import PhoneWay, SecretWay
+
+    if passphrase_file is not None:
+        return SecretWay("passphrase", read_secret(passphrase_file, "passphrase"))
+    if recovery_file is not None:
+        return SecretWay("recovery", read_secret(recovery_file, "recovery code"))
+    kinds = {slot.kem.kind for slot in header.slots}
+    if phone_name is None and "phone" not in kinds:
+        if "passphrase" in kinds:
+            return SecretWay("passphrase", prompt_secret("passphrase"))
+        return SecretWay("recovery", prompt_secret("recovery code"))
+    phone = phones.phone_for(header, phone_name)
+    return PhoneWay(phone.name, phone.fingerprint, phones.connector(phone))
+
+
+def _refuse_second_mount(vault: Path, shared: bool) -> None:
+    """Find out early, and say where; the daemon then takes the lock for good."""
+    from phonevault.daemon.client import find_mounts
+    from phonevault.daemon.treelock import hold_tree
+
+    try:
+        os.close(hold_tree(vault, shared=shared))
+    except VaultInUse:
+        places = [mount.mountpoint for mount in find_mounts() if mount.vault == str(vault) and mount.alive]
+        if places:
+            raise VaultInUse(f"{vault} is mounted already, at {places[0]}") from None
+        raise
+
+
+def _in_background(plan: MountPlan, way: Callable[[], Way], vault: str) -> None:
+    from phonevault.daemon.detach import fork_and_wait
+    from phonevault.daemon.log import open_log
+    from phonevault.daemon.serve import mount_and_serve
+
+    log_path = log_dir() / f"{mount_id(str(plan.mountpoint))}.log"
+    code = fork_and_wait(
+        lambda ready: mount_and_serve(plan, way(), ready, warn),
+        lambda: open_log(log_path),
+    )
+    if code is None:
+        return  # in the daemon, after the end of the mount
+    if code >= 128:
+        show_error(f"the mount daemon was ended by signal {code - 128}")
+    if code != EXIT_OK:
+        raise click.exceptions.Exit(code)
+    say(f"{vault} is open at {plan.mountpoint}")

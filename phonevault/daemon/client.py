@@ -1,0 +1,159 @@
+"""Talking to mount daemons from commands, and finding them."""
+
+from __future__ import annotations
+
+import os
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from phonevault.daemon import protocol
+from phonevault.daemon.mounts import MountEntry, canonical_mountpoint, phonevault_mounts
+from phonevault.daemon.protocol import Answer, Request
+from phonevault.errors import ControlError, DaemonGone, ErrorReport, NotMounted, ReportedError
+from phonevault.paths import control_socket_name, runtime_dir
+
+CONNECT_TIMEOUT_S = 5.0
+ANSWER_TIMEOUT_S = 90.0
+"""Longer than a phone's user may take to agree."""
+END_TIMEOUT_S = 15.0
+
+
+@dataclass(frozen=True)
+class Found:
+    """One mount of this user.
+
+    Attributes:
+        mountpoint: Canonical path.
+        vault: The vault's path.
+        alive: Whether its daemon answers.
+        status: What the daemon says (the object of `status --json`); for a dead mount what is known without
+        it.
+    """
+
+    mountpoint: str
+    vault: str
+    alive: bool
+    status: dict[str, Any]
+
+
+def call(mountpoint: str, request: Request, secret: bytearray | None = None) -> Answer:
+    """Send one request to the daemon of a canonical mount point and return its answer.
+
+    Raises:
+        NotMounted: There is no such mount.
+        DaemonGone: There is, but its daemon has ended.
+        ReportedError: The daemon answered with an error.
+        ControlError: It did not answer, or malformed.
+    """
+    with _connect(mountpoint) as connection:
+        return _exchange(connection, request, secret)
+
+
+def call_and_await_end(mountpoint: str, request: Request) -> Answer:
+    """As `call`, and return only when the daemon's process has let go of the connection."""
+    with _connect(mountpoint) as connection:
+        answer = _exchange(connection, request, None)
+        connection.settimeout(END_TIMEOUT_S)
+        try:
+            while connection.recv(64):
+                continue
+        except TimeoutError:
+            raise ControlError("unmounted, but the mount daemon has not ended yet") from None
+        except ConnectionError:
+            return answer
+        return answer
+
+
+def find_mounts() -> list[Found]:
+    """Return the mounts of this user: those with a living daemon, and dead ones of the mount table."""
+    directory = runtime_dir()
+    found: dict[str, Found] = {}
+    for name in sorted(os.listdir(directory)):
+        if name.endswith(".sock"):
+            status = _status_of(directory, name)
+            if status is not None:
+                found[status["mountpoint"]] = Found(status["mountpoint"], status["vault"], True, status)
+    for entry in _own_mounts():
+        if entry.mountpoint not in found:
+            dead = {"vault": entry.source, "mountpoint": entry.mountpoint, "state": "dead"}
+            status = {**dead, "phone": None, "pid": None}
+            found[entry.mountpoint] = Found(entry.mountpoint, entry.source, False, status)
+    return sorted(found.values(), key=lambda mount: mount.mountpoint)
+
+
+def resolve(path: str) -> str:
+    """Return the canonical mount point that a user means, without touching a mount."""
+    known = {entry.mountpoint for entry in phonevault_mounts()}
+    return canonical_mountpoint(path, known)
+
+
+def dead_mount(mountpoint: str) -> MountEntry | None:
+    """Return this user's entry of the mount table for a canonical mount point if no daemon answers for it."""
+    for entry in _own_mounts():
+        if entry.mountpoint == mountpoint:
+            try:
+                call(mountpoint, Request("status"))
+            except DaemonGone:
+                return entry
+    return None
+
+
+def _own_mounts() -> list[MountEntry]:
+    return [entry for entry in phonevault_mounts() if entry.uid in (None, os.getuid())]
+
+
+def _status_of(directory: Path, name: str) -> dict[str, Any] | None:
+    try:
+        with _open(directory, name) as connection:
+            status = _exchange(connection, Request("status"), None)
+    except (OSError, ControlError, ReportedError):
+        return None  # of a daemon that died or is just ending; a dead mount is found in the mount table
+    if isinstance(status.get("mountpoint"), str) and isinstance(status.get("vault"), str):
+        return status
+    return None
+
+
+def _connect(mountpoint: str) -> socket.socket:
+    try:
+        return _open(runtime_dir(), control_socket_name(mountpoint))
+    except OSError:
+        if any(entry.mountpoint == mountpoint for entry in _own_mounts()):
+            raise DaemonGone(f"the mount daemon of {mountpoint} has ended, its mount is dead") from None
+        raise NotMounted(f"no phonevault mount at {mountpoint}") from None
+
+
+def _open(directory: Path, name: str) -> socket.socket:
+    """Connect through a descriptor of the directory: the path may be longer than a socket's name can be."""
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    folder = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        connection.settimeout(CONNECT_TIMEOUT_S)
+        connection.connect(f"/proc/self/fd/{folder}/{name}")
+    except BaseException:
+        connection.close()
+        raise
+    finally:
+        os.close(folder)
+    return connection
+
+
+def _exchange(connection: socket.socket, request: Request, secret: bytearray | None) -> Answer:
+    line = bytearray()
+    try:
+        connection.sendall(protocol.encode_request(request))
+        if secret:
+            connection.sendall(secret)
+        connection.settimeout(ANSWER_TIMEOUT_S)
+        while not line.endswith(b"\n"):
+            piece = connection.recv(65536)
+            if not piece or len(line) > protocol.MAX_ANSWER_BYTES:
+                raise ControlError("the mount daemon ended without an answer")
+            line += piece
+    except OSError as error:
+        raise ControlError("the mount daemon does not answer") from error
+    answer = protocol.parse_answer(bytes(line[:-1]))
+    if isinstance(answer, ErrorReport):
+        raise ReportedError(answer)
+    return answer

@@ -1,0 +1,100 @@
+"""Where a mount's keys come from, again and again: the header on disk and one of its ways in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from phonevault.errors import PhonevaultError
+
+if TYPE_CHECKING:
+    from phonevault.vault import OpenedVault, SlotOpener
+
+
+class VaultReplaced(PhonevaultError):
+    """The vault on disk is no longer the one that was mounted."""
+
+    hint = "unmount, look at the vault with `phonevault info`, and mount again"
+
+
+@dataclass(frozen=True)
+class KeySource:
+    """Opens the vault of one mount.
+
+    Attributes:
+        vault: VAULT.
+        fingerprint: Of the RSA key pinned when the phone was paired (hex), or "" without a phone.
+    """
+
+    vault: Path
+    fingerprint: str = ""
+
+    def by_phone(self, session: Any) -> OpenedVault:
+        """Have the phone of an open session unwrap the key.
+
+        Raises:
+            LinkError: The phone refused or is gone.
+            KeyslotsError: The header is damaged or tampered with, or the phone does not fit.
+        """
+        from phonevault.vault import PhoneOpener
+
+        return self._open(PhoneOpener(session, self.fingerprint, f"open the folder {self.vault.name}"))
+
+    def by_secret(self, method: str, secret: bytearray) -> OpenedVault:
+        """Open the vault with a passphrase or a recovery code as typed; the caller wipes `secret`.
+
+        Args:
+            method: "passphrase" or "recovery".
+            secret: UTF-8.
+
+        Raises:
+            KeyslotsError: The header is damaged or tampered with, or the secret does not fit.
+        """
+        from phonevault.vault import PassphraseOpener, RecoveryOpener
+
+        if method == "passphrase":
+            return self._open(PassphraseOpener(secret))
+        opener = RecoveryOpener(secret)
+        try:
+            return self._open(opener)
+        finally:
+            opener.wipe()
+
+    def _open(self, opener: SlotOpener) -> OpenedVault:
+        from phonevault.vault import open_vault
+
+        return open_vault(self.vault, opener)
+
+
+@dataclass(frozen=True)
+class Identified:
+    """A key source that refuses another vault than the one mounted.
+
+    Attributes:
+        source: The key source.
+        vault_id: Of the mounted vault.
+        cipher: Of the mounted vault.
+        block_size: Of the mounted vault, bytes.
+    """
+
+    source: KeySource
+    vault_id: bytes
+    cipher: str
+    block_size: int
+
+    def by_phone(self, session: Any) -> OpenedVault:
+        """As `KeySource.by_phone`; `VaultReplaced` if it is another vault."""
+        return self._checked(self.source.by_phone(session))
+
+    def by_secret(self, method: str, secret: bytearray) -> OpenedVault:
+        """As `KeySource.by_secret`; `VaultReplaced` if it is another vault."""
+        return self._checked(self.source.by_secret(method, secret))
+
+    def _checked(self, opened: OpenedVault) -> OpenedVault:
+        header = opened.header
+        found = (header.vault_id, header.cipher, header.block_size)
+        if found != (self.vault_id, self.cipher, self.block_size):
+            opened.wipe()
+            raise VaultReplaced(f"{self.source.vault} is not the vault that was mounted")
+        return opened

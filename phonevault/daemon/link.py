@@ -1,0 +1,229 @@
+"""The link thread: heartbeats while the phone is there, reconnection while it is not, and fetching the keys.
+
+Timing (all measured from the moment the radio dies, in the worst case): the last answered heartbeat was sent
+up to `BEAT_S` before; the machine freezes `state.LATE_AFTER_S` after it, that is within 2.5 s. A link error
+is reported at once and freezes sooner.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from keyslots.errors import KeyslotsError
+from phone_link.errors import LinkError, PhoneError
+from phonevault.daemon import state
+from phonevault.daemon.clock import boottime_s
+from phonevault.daemon.log import log
+from phonevault.daemon.volume import Wipeable
+from phonevault.errors import PhonevaultError
+
+BEAT_S = 1.0
+PING_TIMEOUT_S = 3.0
+"""Longer than the freeze takes: an answer that is late, but comes, thaws without a new connection."""
+LOCKED_POLL_S = 0.2
+"""How soon a question from the supervisor is taken up while locked."""
+QUESTION_S = 0.05
+"""How long the supervisor may take to answer a sign of life with a question."""
+CONNECT_TIMEOUT_S = 6.0
+BACKOFF_S = (0.2, 0.5, 1.0, 2.0)
+"""Pauses between attempts to connect; the last one repeats."""
+
+
+class PhoneSession(Protocol):
+    """What is used of `phone_link.host.session.PhoneSession` here."""
+
+    def ping(self, timeout_s: float) -> None:
+        """Return after an authenticated answer; raise `LinkError`."""
+
+    def wait(self, timeout_s: float) -> None:
+        """Hand out unsolicited messages for so long; raise `LinkError`."""
+
+    def on_lock(self, handler: Callable[[], None]) -> None:
+        """Set who hears that the phone says "lock everything"."""
+
+    def close(self) -> None:
+        """End the session."""
+
+
+class Sink(Protocol):
+    """Where the link thread reports: the supervisor."""
+
+    @property
+    def status(self) -> state.Status:
+        """Where the machine stands."""
+
+    def post(self, event: state.Event) -> None:
+        """Report an event."""
+
+    def keys_ready(self, keys: Wipeable, *, bound: bool, ticket: int) -> None:
+        """Hand over opened keys."""
+
+    def keys_failed(self, error: BaseException, *, refused: bool, ticket: int) -> None:
+        """Report that there are none."""
+
+
+@dataclass(frozen=True)
+class Phone:
+    """How the phone of a mount is reached.
+
+    Attributes:
+        name: For people.
+        connect: Opens an authenticated session within so many seconds; raises `LinkError`.
+        open_keys: Has the phone of a session unwrap the keys; whoever gets them wipes them.
+    """
+
+    name: str
+    connect: Callable[[float], PhoneSession]
+    open_keys: Callable[[Any], Wipeable]
+
+
+class Link:
+    """The link thread of one mount.
+
+    Args:
+        phone: The phone.
+        sink: The supervisor.
+        session: A session that is open already, or None.
+    """
+
+    def __init__(self, phone: Phone, sink: Sink, session: PhoneSession | None = None) -> None:
+        self._phone = phone
+        self._sink = sink
+        self._session = session
+        self._stop = False
+        self._wake = threading.Event()
+        self._ticket: int | None = None
+        self._failures = 0
+        self._problem = ""
+        self._thread = threading.Thread(target=self._run, name="link", daemon=True)
+
+    # -- for other threads --------------------------------------------------------------------------------
+
+    @property
+    def problem(self) -> str:
+        """Why the phone cannot be reached at the moment, or empty."""
+        return self._problem
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def ask(self, ticket: int) -> None:
+        """Have the phone unwrap the keys; the supervisor hears of the outcome with this ticket."""
+        self._ticket = ticket
+        self._wake.set()
+
+    def kick(self) -> None:
+        """Try to connect now, not after the pause."""
+        self._wake.set()
+
+    def stop(self) -> None:
+        """End the thread and the session; returns when it has ended or after a second."""
+        self._stop = True
+        self._wake.set()
+        session = self._session
+        if session is not None:
+            session.close()
+        self._thread.join(1.0)
+
+    # -- the thread ---------------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        try:
+            if self._session is not None:
+                self._session.on_lock(self._phone_says_lock)
+            while not self._stop:
+                self._turn()
+        finally:
+            # Reached by a bug, too: no heartbeats from here on, and the machine locks in time.
+            self._drop()
+            self._sink.post(state.LinkLost())
+
+    def _turn(self) -> None:
+        """One heartbeat, one question, or one attempt to connect."""
+        session = self._session
+        if session is None:
+            self._wake.clear()
+            try:
+                self._connect()
+            except LinkError as error:
+                self._set_problem(error)
+                self._give_up_question(error)
+                self._wake.wait(BACKOFF_S[min(self._failures, len(BACKOFF_S) - 1)])
+                self._failures += 1
+            return
+        try:
+            if self._ticket is not None:
+                self._fetch(session, self._ticket)
+            self._beat(session)
+        except LinkError as error:
+            self._lost(error)
+
+    def _connect(self) -> None:
+        session = self._phone.connect(CONNECT_TIMEOUT_S)
+        session.on_lock(self._phone_says_lock)
+        self._session = session
+        self._failures = 0
+        self._problem = ""
+        log(f"{self._phone.name} is back")
+
+    def _beat(self, session: PhoneSession) -> None:
+        """Ask for a sign of life, then listen until the next is due."""
+        sent_s, sent_monotonic_s = boottime_s(), time.monotonic()
+        session.ping(PING_TIMEOUT_S)
+        self._sink.post(state.PhoneSeen(sent_s))
+        if self._is_locked():
+            self._wake.wait(QUESTION_S)  # a phone that has just come back is asked for the keys at once
+        while not self._stop and self._ticket is None:
+            left_s = sent_monotonic_s + BEAT_S - time.monotonic()
+            if left_s <= 0:
+                return
+            session.wait(min(left_s, LOCKED_POLL_S) if self._is_locked() else left_s)
+
+    def _is_locked(self) -> bool:
+        return self._sink.status.state is state.State.LOCKED
+
+    def _fetch(self, session: PhoneSession, ticket: int) -> None:
+        """Have the keys unwrapped and hand them over."""
+        self._ticket = None
+        self._wake.clear()
+        try:
+            keys = self._phone.open_keys(session)
+        except PhoneError as error:
+            self._sink.keys_failed(error, refused=True, ticket=ticket)
+            return
+        except LinkError as error:
+            self._sink.keys_failed(error, refused=False, ticket=ticket)
+            raise
+        except (KeyslotsError, PhonevaultError, OSError) as error:
+            self._sink.keys_failed(error, refused=True, ticket=ticket)
+            return
+        self._sink.keys_ready(keys, bound=True, ticket=ticket)
+
+    def _give_up_question(self, error: LinkError) -> None:
+        """The phone is not there: whoever asked is told, instead of waiting."""
+        ticket, self._ticket = self._ticket, None
+        if ticket is not None:
+            self._sink.keys_failed(error, refused=False, ticket=ticket)
+
+    def _lost(self, error: LinkError) -> None:
+        self._set_problem(error)
+        self._drop()
+        self._sink.post(state.LinkLost())
+
+    def _drop(self) -> None:
+        session, self._session = self._session, None
+        if session is not None:
+            session.close()
+
+    def _set_problem(self, error: LinkError) -> None:
+        if str(error) != self._problem:
+            log(f"{self._phone.name}: {error}")
+        self._problem = str(error)
+
+    def _phone_says_lock(self) -> None:
+        self._sink.post(state.LockAsked(state.Cause.PHONE))

@@ -1,0 +1,136 @@
+"""The messages on the control socket: one JSON object a line, strict both ways. No I/O.
+
+A request is one line, followed, for an unlock with a secret, by exactly `secret_bytes` raw bytes: a
+passphrase or a recovery code never becomes part of JSON text. The answer is one line. Then the connection
+ends.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from typing import Any, NoReturn
+
+from phonevault.errors import ControlError, ErrorReport
+
+VERSION = 1
+MAX_REQUEST_BYTES = 512
+MAX_ANSWER_BYTES = 1 << 20
+MAX_SECRET_BYTES = 1024
+
+OPERATIONS = ("status", "lock", "unlock", "unmount")
+METHODS = ("phone", "passphrase", "recovery")
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a command asks of the daemon.
+
+    Attributes:
+        op: One of `OPERATIONS`.
+        method: For "unlock": one of `METHODS`; else "".
+        secret_bytes: For "unlock": how many raw bytes follow the line (0 for the phone); else 0.
+    """
+
+    op: str
+    method: str = ""
+    secret_bytes: int = 0
+
+
+Answer = dict[str, Any]
+
+
+def encode_request(request: Request) -> bytes:
+    """Return the line for a request."""
+    _check(request)
+    return _line({"version": VERSION, **asdict(request)})
+
+
+def parse_request(line: bytes) -> Request:
+    """Read a request's line, without its line feed.
+
+    Raises:
+        ControlError: It is not exactly what `encode_request` makes, but for white space and the order of
+        members.
+    """
+    fields = _object(line, MAX_REQUEST_BYTES)
+    if set(fields) != {"version", "op", "method", "secret_bytes"}:
+        raise ControlError("control request with unknown or missing members")
+    if fields["version"] != VERSION or isinstance(fields["version"], bool):
+        raise ControlError("control request of another version", "restart the mount with this version")
+    request = Request(fields["op"], fields["method"], fields["secret_bytes"])
+    _check(request)
+    return request
+
+
+def encode_answer(result: Answer) -> bytes:
+    """Return the line for a success."""
+    return _line({"ok": True, "result": result})
+
+
+def encode_error(report: ErrorReport) -> bytes:
+    """Return the line for a failure."""
+    return _line({"ok": False, "error": asdict(report)})
+
+
+def parse_answer(line: bytes) -> Answer | ErrorReport:
+    """Read an answer's line, without its line feed.
+
+    Raises:
+        ControlError: It is neither a success nor a failure as this module encodes them.
+    """
+    fields = _object(line, MAX_ANSWER_BYTES)
+    if set(fields) == {"ok", "result"} and fields["ok"] is True and isinstance(fields["result"], dict):
+        return fields["result"]
+    if set(fields) == {"ok", "error"} and fields["ok"] is False:
+        return _report(fields["error"])
+    raise ControlError("the mount daemon's answer is malformed")
+
+
+def _report(fields: object) -> ErrorReport:
+    if isinstance(fields, dict) and set(fields) == {"message", "hint", "exit_code"}:
+        message, hint, code = fields["message"], fields["hint"], fields["exit_code"]
+        if isinstance(message, str) and isinstance(hint, str) and type(code) is int and 0 < code < 256:
+            return ErrorReport(message, hint, code)
+    raise ControlError("the mount daemon's answer is malformed")
+
+
+def _check(request: Request) -> None:
+    if request.op not in OPERATIONS:
+        raise ControlError("control request for an unknown operation")
+    unlock = request.op == "unlock"
+    if request.method not in (METHODS if unlock else ("",)):
+        raise ControlError("control request with an unknown method")
+    needs_secret = unlock and request.method != "phone"
+    if type(request.secret_bytes) is not int:
+        raise ControlError("control request with a malformed length")
+    low, high = (1, MAX_SECRET_BYTES) if needs_secret else (0, 0)
+    if not low <= request.secret_bytes <= high:
+        raise ControlError(f"a secret must have 1 to {MAX_SECRET_BYTES} bytes")
+
+
+def _object(line: bytes, limit: int) -> dict[str, Any]:
+    if len(line) > limit:
+        raise ControlError("control message too long")
+    try:
+        found = json.loads(line.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_no_constant)
+    except (ValueError, RecursionError) as error:
+        raise ControlError("control message is not JSON") from error
+    if not isinstance(found, dict):
+        raise ControlError("control message is not a JSON object")
+    return found
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("member given twice")
+    return found
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _line(fields: dict[str, Any]) -> bytes:
+    return json.dumps(fields, ensure_ascii=True, allow_nan=False).encode("ascii") + b"\n"

@@ -1,0 +1,119 @@
+"""Carries out what comes over the control socket, and says how the mount is."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Any
+
+from phonevault.daemon.clock import boottime_s
+from phonevault.daemon.keys import Identified
+from phonevault.daemon.link import Link
+from phonevault.daemon.protocol import Answer, Request
+from phonevault.daemon.state import Cause, Policy, State
+from phonevault.daemon.supervisor import Reply, Supervisor
+from phonevault.errors import UnlockImpossible
+
+LOCK_WAIT_S = 30.0
+UNMOUNT_WAIT_S = 60.0
+UNLOCK_WAIT_S = 80.0
+"""The phone's user may take a minute."""
+
+
+@dataclass(frozen=True)
+class Description:
+    """What is fixed about a mount, for `status`.
+
+    Attributes:
+        vault: VAULT.
+        mountpoint: Canonical path.
+        method: What opened it: "phone", "passphrase" or "recovery".
+        phone: The phone's name, or None.
+        cipher: As in the header.
+        read_only: Mounted read-only.
+    """
+
+    vault: str
+    mountpoint: str
+    method: str
+    phone: str | None
+    cipher: str
+    read_only: bool
+
+
+class Requests:
+    """The handler of the control socket of one mount."""
+
+    def __init__(
+        self,
+        description: Description,
+        policy: Policy,
+        supervisor: Supervisor,
+        keys: Identified,
+        link: Link | None,
+    ) -> None:
+        self._description = description
+        self._policy = policy
+        self._supervisor = supervisor
+        self._keys = keys
+        self._link = link
+
+    def __call__(self, request: Request, secret: bytearray) -> Answer:
+        """Carry out one request; `secret` is wiped by the caller.
+
+        Raises:
+            PhonevaultError, KeyslotsError, LinkError: What is reported to the command.
+        """
+        match request.op:
+            case "status":
+                return self.status()
+            case "lock":
+                return self._supervisor.ask_lock(Cause.USER).wait(LOCK_WAIT_S)
+            case "unmount":
+                return self._supervisor.ask_unmount().wait(UNMOUNT_WAIT_S)
+        if request.method == "phone":
+            return self._unlock_by_phone()
+        return self._unlock_by_secret(request.method, secret)
+
+    def status(self) -> Answer:
+        """The object of `status --json`; answered at once, whatever the supervisor is doing."""
+        status, fixed = self._supervisor.status, self._description
+        left_s = None if status.deadline_s is None else round(max(0.0, status.deadline_s - boottime_s()), 1)
+        answer: dict[str, Any] = {
+            "vault": fixed.vault,
+            "mountpoint": fixed.mountpoint,
+            "state": status.state.value,
+            "phone": fixed.phone,
+            "pid": os.getpid(),
+            "method": fixed.method,
+            "cause": status.cause.value if status.cause is not None else None,
+            "bound_to_phone": status.bound,
+            "phone_in_range": status.link_up if self._link is not None else None,
+            "phone_problem": self._link.problem if self._link is not None else "",
+            "locks_in_s": left_s,
+            "grace_s": self._policy.grace_s,
+            "auto_unlock": self._link is not None and self._policy.auto_unlock,
+            "last_error": self._supervisor.last_error,
+            "cipher": fixed.cipher,
+            "read_only": fixed.read_only,
+        }
+        return answer
+
+    def _unlock_by_phone(self) -> Answer:
+        if self._link is None:
+            raise UnlockImpossible(
+                "this mount has no phone",
+                "unlock with --passphrase-file or --recovery-file, or mount again with a phone",
+            )
+        reply = self._supervisor.ask_unlock()
+        self._link.kick()
+        return reply.wait(UNLOCK_WAIT_S)
+
+    def _unlock_by_secret(self, method: str, secret: bytearray) -> Answer:
+        status = self._supervisor.status
+        if status.state is not State.LOCKED:
+            raise UnlockImpossible(f"it is not locked but {status.state.value}")
+        keys = self._keys.by_secret(method, secret)
+        reply = Reply()
+        self._supervisor.keys_ready(keys, bound=False, ticket=status.ticket, reply=reply)
+        return reply.wait(UNLOCK_WAIT_S)

@@ -1,0 +1,244 @@
+"""A mount from beginning to end: open the vault, mount, serve until it is unmounted, leave no key behind."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from phonevault.daemon import state
+from phonevault.daemon.clock import boottime_s
+from phonevault.daemon.control import ControlServer
+from phonevault.daemon.harden import forbid_dumps
+from phonevault.daemon.keys import Identified, KeySource
+from phonevault.daemon.link import CONNECT_TIMEOUT_S, Link, Phone, PhoneSession
+from phonevault.daemon.log import log
+from phonevault.daemon.requests import Description, Requests
+from phonevault.daemon.state import Policy
+from phonevault.daemon.supervisor import Supervisor
+from phonevault.daemon.treelock import hold_tree
+from phonevault.daemon.volume import Volume
+from phonevault.fuse.errors import FuseError
+from phonevault.paths import control_socket_name, runtime_dir
+
+if TYPE_CHECKING:
+    from phonevault.fs.filesystem import EncryptedFileSystem
+    from phonevault.fuse.session import Session
+    from phonevault.vault import OpenedVault
+
+
+@dataclass(frozen=True)
+class MountPlan:
+    """What `phonevault mount` was told.
+
+    Attributes:
+        vault: Canonical path of VAULT.
+        mountpoint: Canonical path, checked.
+        policy: When to lock and unlock.
+        read_only: The kernel refuses every change.
+        allow_other: Other users may enter.
+        shared: Other hosts write the ciphertext too.
+    """
+
+    vault: Path
+    mountpoint: Path
+    policy: Policy
+    read_only: bool = False
+    allow_other: bool = False
+    shared: bool = False
+
+
+@dataclass(frozen=True)
+class PhoneWay:
+    """The vault is opened by a paired phone.
+
+    Attributes:
+        name: The phone's name.
+        fingerprint: Of its RSA key, pinned when it was paired (hex).
+        connect: Opens an authenticated session within so many seconds.
+    """
+
+    name: str
+    fingerprint: str
+    connect: Callable[[float], PhoneSession]
+
+
+@dataclass(frozen=True)
+class SecretWay:
+    """The vault is opened by a passphrase or a recovery code.
+
+    Attributes:
+        method: "passphrase" or "recovery".
+        secret: As typed, UTF-8; wiped once it was used.
+    """
+
+    method: str
+    secret: bytearray
+
+
+Way = PhoneWay | SecretWay
+
+
+def mount_and_serve(
+    plan: MountPlan, way: Way, ready: Callable[[], None], warn: Callable[[str], None]
+) -> None:
+    """Mount and serve until the mount is gone.
+
+    Args:
+        plan: What to mount where.
+        way: How the vault is opened.
+        ready: Called once when the mount is usable.
+        warn: Told what the user should know, before `ready`.
+
+    Raises:
+        VaultInUse, KeyslotsError, LinkError, FuseError, SettingsError: Nothing is mounted then.
+    """
+    forbid_dumps()
+    os.umask(0o077)
+    tree_lock = hold_tree(plan.vault, shared=plan.shared or plan.read_only)
+    try:
+        source = KeySource(plan.vault, way.fingerprint if isinstance(way, PhoneWay) else "")
+        session, opened = _open(source, way)
+        try:
+            _mounted(plan, way, source, session, opened, ready, warn)
+        finally:
+            opened.wipe()
+            if session is not None:
+                session.close()
+    finally:
+        os.close(tree_lock)
+
+
+def _open(source: KeySource, way: Way) -> tuple[PhoneSession | None, OpenedVault]:
+    if isinstance(way, SecretWay):
+        try:
+            return None, source.by_secret(way.method, way.secret)
+        finally:
+            way.secret[:] = bytes(len(way.secret))
+    session = way.connect(CONNECT_TIMEOUT_S)
+    try:
+        return session, source.by_phone(session)
+    except BaseException:
+        session.close()
+        raise
+
+
+def _mounted(
+    plan: MountPlan,
+    way: Way,
+    source: KeySource,
+    phone_session: PhoneSession | None,
+    opened: OpenedVault,
+    ready: Callable[[], None],
+    warn: Callable[[str], None],
+) -> None:
+    for warning in opened.warnings:
+        warn(warning)
+    header = opened.header
+    keys = Identified(source, header.vault_id, header.cipher, header.block_size)
+    filesystem = _file_system(plan, opened)
+    give_keys(filesystem, opened)
+    opened.wipe()
+    with _fuse_session(plan, filesystem) as session:
+        volume = Volume(str(plan.mountpoint), session, filesystem, lambda keys: give_keys(filesystem, keys))
+        first = state.unlocked(phone_session is not None, boottime_s())
+        supervisor = Supervisor(volume, plan.policy, first)
+        link = _link(way, keys, supervisor, phone_session)
+        requests = Requests(_description(plan, way, header.cipher), plan.policy, supervisor, keys, link)
+        control = ControlServer(runtime_dir(), control_socket_name(str(plan.mountpoint)), requests)
+        try:
+            _until_unmounted(supervisor, session, link, control, ready)
+        finally:
+            control.close()
+            if link is not None:
+                link.stop()
+
+
+def _until_unmounted(
+    supervisor: Supervisor,
+    session: Session,
+    link: Link | None,
+    control: ControlServer,
+    ready: Callable[[], None],
+) -> None:
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, lambda *_: _terminate(supervisor))
+
+    def watch() -> None:
+        session.wait()
+        supervisor.unmounted()
+
+    threading.Thread(target=watch, name="watch", daemon=True).start()
+    control.start()
+    if link is not None:
+        link.start()
+    ready()
+    log("mounted")
+    supervisor.run()
+    log("unmounted")
+
+
+def _terminate(supervisor: Supervisor) -> None:
+    supervisor.ask_unmount(force=True)
+
+
+def _link(way: Way, keys: Identified, supervisor: Supervisor, session: PhoneSession | None) -> Link | None:
+    if not isinstance(way, PhoneWay):
+        return None
+    link = Link(Phone(way.name, way.connect, keys.by_phone), supervisor, session)
+    supervisor.on_question(link.ask)
+    return link
+
+
+def _description(plan: MountPlan, way: Way, cipher: str) -> Description:
+    phone = way.name if isinstance(way, PhoneWay) else None
+    method = way.method if isinstance(way, SecretWay) else "phone"
+    return Description(str(plan.vault), str(plan.mountpoint), method, phone, cipher, plan.read_only)
+
+
+def _file_system(plan: MountPlan, opened: OpenedVault) -> EncryptedFileSystem:
+    from phonevault.fs.filesystem import EncryptedFileSystem
+
+    header = opened.header
+    return EncryptedFileSystem(
+        opened.tree,
+        header.vault_id,
+        header.cipher,
+        header.block_size,
+        shared=plan.shared,
+        read_only=plan.read_only,
+    )
+
+
+def give_keys(filesystem: Any, opened: OpenedVault) -> None:
+    """Unlock a file system with an opened vault; the caller wipes the vault's keys."""
+    filesystem.unlock(opened.vmk)
+
+
+@contextlib.contextmanager
+def _fuse_session(plan: MountPlan, filesystem: EncryptedFileSystem) -> Iterator[Session]:
+    """Mount, serve, and take the mount away at the end if it is still there."""
+    from phonevault.fuse.mount import MountOptions, mount, unmount
+    from phonevault.fuse.session import Session
+
+    options = MountOptions(source=str(plan.vault), allow_other=plan.allow_other, read_only=plan.read_only)
+    descriptor = mount(plan.mountpoint, options)
+    started = False
+    session: Session | None = None
+    try:
+        session = Session(descriptor, filesystem.operations())
+        session.start()
+        started = True
+        yield session
+    finally:
+        if session is None or not session.ended:
+            with contextlib.suppress(FuseError, OSError):
+                unmount(plan.mountpoint, lazy=True)
+        if session is not None and started:
+            session.stop()
+        filesystem.lock()
