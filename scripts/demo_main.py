@@ -49,11 +49,15 @@ def fill(world: World, report: Report, radio: Radio) -> None:
         vault.check_same(world, "read back")
 
 
+def _cut(text: str, width: int = 100) -> str:
+    return text if len(text) <= width else text[: width - 1] + "…"
+
+
 def look_at_ciphertext(world: World, report: Report) -> None:
     """No plaintext name and no plaintext content in what lies on the disk."""
     with report.step("What a thief of the disk would see"):
         entries = sorted(path.relative_to(world.vault) for path in tree.walk(world.vault))
-        report.show("\n".join(str(path)[:100] for path in entries[:: len(entries) // 5][:5]))
+        report.show("\n".join(_cut(str(path)) for path in entries[:: len(entries) // 5][:5]))
         names = ciphertext.names(world.original)
         shown = ciphertext.names_shown(world.vault, names)
         report.check(

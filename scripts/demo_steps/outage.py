@@ -67,8 +67,8 @@ def walk_away(world: World, radio: Radio) -> RunningCopy:
     frozen_s = vault.wait_for_state(world, "frozen", left, FREEZE_S + ASKING_S)
     world.report.check(True, f"FROZEN after {frozen_s:.1f} s: nothing is served, nothing fails yet")
     world.report.check(copy.program.is_running, "the copy waits")
-    limit_s = FREEZE_S + vault.GRACE_S + WIPE_MARGIN_S
-    locked_s = vault.wait_for_state(world, "locked", left, limit_s + ASKING_S)
+    limit_s = vault.GRACE_S + WIPE_MARGIN_S + ASKING_S
+    locked_s = vault.wait_for_state(world, "locked", left, limit_s)
     world.report.check(
         True, f"LOCKED after {locked_s:.1f} s: the keys are wiped (grace {vault.GRACE_S:.0f} s)"
     )

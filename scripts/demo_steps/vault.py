@@ -57,13 +57,13 @@ def state(world: World) -> str:
 
 
 def wait_for_state(world: World, wanted: str, since: float, timeout_s: float) -> float:
-    """Seconds from the monotonic time `since` until that state is reported; raises BrokenPromise."""
+    """Seconds from the monotonic time `since` until that state was reported; raises BrokenPromise."""
     while True:
-        asked = time.monotonic()
         found = state(world)
+        passed_s = time.monotonic() - since
         if found == wanted:
-            return asked - since
-        if asked - since > timeout_s:
+            return passed_s
+        if passed_s > timeout_s:
             raise BrokenPromise(f"{wanted} within {timeout_s:.1f} s – but it is still {found}")
         time.sleep(0.05)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -55,14 +56,14 @@ class World:
         """Shows a command, runs it, returns its outcome."""
         words = [str(word) for word in argv]
         if not quiet:
-            self.report.command(self.shorten(" ".join(words)))
+            self.report.command(self.shorten(shlex.join(words)))
         return run(words, self.environment, timeout_s)
 
     def start(self, name: str, *argv: object, quiet: bool = False) -> Program:
         """Shows a command and starts it beside the demo."""
         words = [str(word) for word in argv]
         if not quiet:
-            self.report.command(self.shorten(" ".join(words)) + " &")
+            self.report.command(self.shorten(shlex.join(words)) + " &")
         program = Program(name, words, self.environment)
         self._programs.append(program)
         return program
