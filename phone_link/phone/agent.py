@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +15,7 @@ from phone_link.errors import LinkClosed, LinkError, LinkTimeout
 from phone_link.pairing.phone import PhonePairing
 from phone_link.phone.dispatch import handler_for
 from phone_link.phone.display import printable
-from phone_link.phone.log import LogEntry, UnlockLog
+from phone_link.phone.log import Event, LogEntry, UnlockLog
 from phone_link.phone.pairing_desk import CompareCode, PairingDesk
 from phone_link.phone.security_manager import Connection, SecurityManager
 from phone_link.phone.store import Store
@@ -168,8 +169,9 @@ class Agent:
         senders = [threading.Thread(target=_send_lock, args=(context,), daemon=True) for context in contexts]
         for sender in senders:
             sender.start()
+        deadline = time.monotonic() + SEND_WAIT_S  # one that takes no bytes must not hold up the others
         for sender in senders:
-            sender.join(SEND_WAIT_S)  # a computer that takes no bytes must not hold up the others
+            sender.join(max(0.0, deadline - time.monotonic()))
         return len(contexts)
 
     def drop_forgotten(self) -> None:
@@ -209,9 +211,10 @@ class Agent:
             running = dict(self._links)
         for link in running:
             link.server.close()
+        deadline = time.monotonic() + JOIN_WAIT_S
         for thread in running.values():
             if thread.is_alive():
-                thread.join(JOIN_WAIT_S)
+                thread.join(max(0.0, deadline - time.monotonic()))
         self._manager.logout_all()
 
     def _current_links(self) -> list[Link]:
@@ -232,6 +235,7 @@ def recorder(store: Store, say: Callable[[str], None]) -> Callable[[LogEntry], N
 
     def record(entry: LogEntry) -> None:
         log.append(entry)
-        say(entry.readable() + "\n")
+        if entry.event is not Event.LOGIN or entry.computer:  # the user knows what he has just typed
+            say(entry.readable() + "\n")
 
     return record

@@ -28,7 +28,8 @@ def show_commands(store: _Decorator) -> tuple[click.Command, ...]:
     @click.option("--json", "as_json", is_flag=True)
     def log(store: Path, as_json: bool) -> None:
         """Show what was done with the keys, oldest first."""
-        from phone_link.phone.log import UnlockLog
+        from phone_link.phone.display import printable
+        from phone_link.phone.log import UnlockLog, readable
         from phone_link.phone.store import Store
 
         Store(store).load()
@@ -37,7 +38,7 @@ def show_commands(store: _Decorator) -> tuple[click.Command, ...]:
             click.echo(json.dumps(entries, indent=2))
             return
         for entry in entries:
-            click.echo(_log_line(entry))
+            click.echo(f"{printable(entry.get('time', '?'), 20)} {readable(entry)}")
 
     return status, log
 
@@ -101,12 +102,3 @@ def _readable(facts: dict[str, Any]) -> str:
     state = "locked" if agent["locked"] else "ready" if agent["logged_in"] else "waiting for the PIN"
     connected = ", ".join(printable(name, 64) for name in agent["connected"]) or "nobody"
     return "\n".join([*lines, f"agent: {state}; connected: {connected}"])
-
-
-def _log_line(entry: dict[str, str]) -> str:
-    from phone_link.phone.display import printable
-
-    who = f" for {entry['computer']}" if entry.get("computer") else ""
-    tail = ", ".join(entry[name] for name in ("reason", "detail") if entry.get(name))
-    line = f"{entry.get('time', '?')} {entry.get('event', '?')}{who}" + (f": {tail}" if tail else "")
-    return printable(line, 400)

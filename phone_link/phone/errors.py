@@ -1,7 +1,5 @@
 """Errors of the phone's own store and agent (what goes wrong on the link is in `phone_link.errors`)."""
 
-# ruff: noqa: N818  (the names are the states people speak of, not "…Error")
-
 from __future__ import annotations
 
 from phone_link.errors import LinkError

@@ -5,15 +5,18 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
 from phone_link.phone.clock import utc_now
+from phone_link.phone.display import printable
 
 LOG_FILE = "log.jsonl"
 OLD_LOG_FILE = "log.jsonl.1"
 MAX_LOG_BYTES = 1 << 20
+MAX_READABLE = 400
 
 
 class Event(StrEnum):
@@ -63,11 +66,16 @@ class LogEntry:
 
     def readable(self) -> str:
         """Return the line for people, without the time."""
-        text = str(self.event)
-        if self.computer:
-            text += f" for {self.computer}"
-        tail = ", ".join(part for part in (self.reason, self.detail) if part)
-        return f"{text}: {tail}" if tail else text
+        return readable(asdict(self))
+
+
+def readable(entry: Mapping[str, str]) -> str:
+    """Return an entry for people, without the time and without unprintable characters."""
+    text = entry.get("event", "?")
+    if entry.get("computer"):
+        text += f" {'with' if text == Event.PAIRED else 'for'} {entry['computer']}"
+    tail = ", ".join(entry[name] for name in ("reason", "detail") if entry.get(name))
+    return printable(f"{text}: {tail}" if tail else text, MAX_READABLE)
 
 
 class UnlockLog:

@@ -16,7 +16,7 @@ PUK_DIGITS = 16
 MASTER_KEY_BYTES = 32
 
 
-class WrongSecret(Exception):  # noqa: N818
+class WrongSecret(Exception):
     """The PIN or PUK does not open this wrapped key."""
 
 

@@ -36,7 +36,6 @@ class Connection:
         sessions: session handle → True if it is read-write.
         handles: object handle → (key id, is the private half).
         reason: given by `*PREASON` for the next private-key operation.
-        granted: ids of keys with policy `session` the user has agreed to.
     """
 
     computer: str
@@ -44,7 +43,6 @@ class Connection:
     sessions: dict[int, bool] = field(default_factory=dict)
     handles: dict[int, tuple[bytes, bool]] = field(default_factory=dict)
     reason: str = ""
-    granted: set[bytes] = field(default_factory=set)
     next_session: int = 1
 
     def take_reason(self) -> str:
@@ -83,6 +81,8 @@ class SecurityManager:
         self._logged_in_here = False
         self._logged_in: set[Connection] = set()
         self._locked = False
+        # (connection, key id) of keys with policy `session` the user has agreed to.
+        self._granted: set[tuple[Connection, bytes]] = set()
 
     # Connections
 
@@ -93,7 +93,6 @@ class SecurityManager:
     def disconnect(self, connection: Connection) -> None:
         """End a connection: its sessions close and its login ends (PKCS#11 v2.40, C_CloseSession)."""
         connection.sessions.clear()
-        connection.granted.clear()
         self._leave(connection)
 
     # Login
@@ -139,7 +138,6 @@ class SecurityManager:
         """End a connection's login (C_Logout), not one made on the phone. `PinRequired` if there is none."""
         if not self.is_logged_in(connection):
             raise PinRequired("not logged in")
-        connection.granted.clear()
         self._leave(connection)
 
     def logout_all(self) -> None:
@@ -152,6 +150,7 @@ class SecurityManager:
     def _leave(self, connection: Connection) -> None:
         with self._state:
             self._logged_in.discard(connection)
+            self._granted = {grant for grant in self._granted if grant[0] is not connection}
             if not self._logged_in and not self._logged_in_here:
                 self.module.logout()
 
@@ -179,6 +178,7 @@ class SecurityManager:
         """Refuse private-key operations from now on, and forget all consents."""
         with self._state:
             self._locked = True
+            self._granted.clear()
         self._record(LogEntry(Event.LOCK, detail="everything is locked"))
 
     def end_lock(self) -> None:
@@ -243,7 +243,7 @@ class SecurityManager:
             return Answer(False, obstacle)
         if key is not None and key.policy == "auto":
             return Answer(True, "approved by the key's policy")
-        if key is not None and key.policy == "session" and key.id in connection.granted:
+        if key is not None and key.policy == "session" and (connection, key.id) in self._granted:
             return Answer(True, "approved before in this session")
         answer = self._approver.approve(question)
         # The user may have locked everything, or forgotten the computer, while the question stood.
@@ -251,7 +251,8 @@ class SecurityManager:
         if answer.granted and obstacle:
             return Answer(False, obstacle)
         if answer.granted and key is not None and key.policy == "session":
-            connection.granted.add(key.id)
+            with self._state:
+                self._granted.add((connection, key.id))
         return answer
 
     def _obstacle(self, connection: Connection) -> str:

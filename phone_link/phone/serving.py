@@ -119,6 +119,7 @@ def serve(store: Store, options: ServeOptions) -> None:
         control.start()
         if console is not None:
             console.start()
+            cleanup.callback(console.close)  # first of all: whoever waits for an answer gets "no"
         say(f"ready: {getattr(listener, 'spec', options.spec)}\n")
         _announce(say, manager, options, console)
         _run(agent, ending)
