@@ -217,7 +217,7 @@ def _file_system(plan: MountPlan, opened: OpenedVault) -> EncryptedFileSystem:
 
 def give_keys(filesystem: Any, opened: OpenedVault) -> None:
     """Unlock a file system with an opened vault; the caller wipes the vault's keys."""
-    filesystem.unlock(opened.vmk)
+    filesystem.unlock(opened.vmk, opened.header.epochs.current)
 
 
 @contextlib.contextmanager
@@ -231,7 +231,7 @@ def _fuse_session(plan: MountPlan, filesystem: EncryptedFileSystem) -> Iterator[
     started = False
     session: Session | None = None
     try:
-        session = Session(descriptor, filesystem.operations())
+        session = Session(descriptor, filesystem.operations(), mountpoint=plan.mountpoint)
         session.start()
         started = True
         yield session

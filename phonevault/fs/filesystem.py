@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from keyslots.memory import scrub_stack
 from keyslots.secret import Secret
 from phonevault.fs.core import Core
 from phonevault.fs.directory_operations import DirectoryOperations
@@ -78,6 +79,7 @@ class EncryptedFileSystem:
         """Wipe every key and every cached plaintext. The session must be locked first."""
         self._directories.drop_listings()
         self._core.lock()
+        scrub_stack()
 
     def operations(self) -> Operations:
         """What a FUSE session serves."""
@@ -94,6 +96,7 @@ class EncryptedFileSystem:
             drains=_DRAINS,
             dirty_nodes=lambda: [node.id for node in self._core.nodes.all_nodes() if node.writers],
             known_nodes=self._core.nodes.numbers,
+            scrub=scrub_stack,
         )
 
     def _handlers(self) -> dict[Opcode, Handler]:

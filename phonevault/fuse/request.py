@@ -57,6 +57,7 @@ class Operations:
         drains: opcodes that bring dirty data home and are served while a lock is under way.
         dirty_nodes: nodes whose data the kernel may hold back.
         known_nodes: every node the kernel may hold anything of.
+        scrub: overwrites what key use left on the calling thread's stack; each worker calls it after a lock.
     """
 
     handlers: dict[int, Handler]
@@ -67,3 +68,4 @@ class Operations:
     drains: frozenset[int]
     dirty_nodes: Callable[[], Sequence[int]]
     known_nodes: Callable[[], Sequence[int]]
+    scrub: Callable[[], object]

@@ -25,6 +25,7 @@ log = logging.getLogger(__name__)
 _MAX_READAHEAD_BYTES = 1 << 20
 _MAX_BACKGROUND = 64
 _POLL_S = 0.002
+_NUDGES = 8
 _MINOR_INC_EPOCH = 44
 
 
@@ -42,6 +43,7 @@ class _Worker:
 
     def __init__(self, operations: Operations) -> None:
         self.busy = False
+        self.scrubbed = True
         self.buffer = memoryview(bytearray(operations.max_write + abi.PAGE_BYTES))
         self.request = Request(operations.scratch_bytes)
 
@@ -53,9 +55,17 @@ class Session:
         fd: an open /dev/fuse descriptor of a fresh mount; the session closes it.
         operations: the file system.
         threads: how many requests are served at a time.
+        mountpoint: where it is mounted; a lock asks for it, so that every idle worker wakes and scrubs its stack.
     """
 
-    def __init__(self, fd: int, operations: Operations, threads: int = 2) -> None:
+    def __init__(
+        self,
+        fd: int,
+        operations: Operations,
+        threads: int = 2,
+        mountpoint: str | os.PathLike[str] | None = None,
+    ) -> None:
+        self._mountpoint = mountpoint
         self._device = Device(fd)
         self._operations = operations
         self._handlers = dict(operations.handlers)
@@ -148,8 +158,27 @@ class Session:
             if not worker.busy:
                 worker.request.wipe_scratch()
                 worker.buffer[:] = bytes(len(worker.buffer))
+        self._scrub_workers()
         threading.Thread(target=self._forget_everything, name="fuse-invalidate", daemon=True).start()
         return idle
+
+    def _scrub_workers(self) -> None:
+        """Let every worker overwrite its dead stack, where AES leaves parts of keys.
+
+        A worker blocks in read(2); the kernel wakes blocked readers in turn, so as many requests as there are workers reach
+        each of them. They are made by asking for the mount point's status, which every worker answers at once now.
+        """
+        if self._mountpoint is None:
+            return
+        for worker in self._workers:
+            worker.scrubbed = False
+        self._invalidate([abi.ROOT_ID])
+        for _ in range(_NUDGES * len(self._workers)):
+            if all(worker.scrubbed for worker in self._workers) or self._ended.is_set():
+                return
+            with contextlib.suppress(OSError):
+                os.stat(self._mountpoint)
+        log.warning("lock: not every worker could scrub its stack")
 
     def _wait_idle(self, deadline: float) -> bool:
         while any(worker.busy for worker in self._workers):
@@ -189,6 +218,9 @@ class Session:
                     self._answer(handlers.get(request.opcode), request)
                 else:
                     self._gate(request)
+                    if not worker.scrubbed and self._mode is Mode.LOCKED:
+                        self._operations.scrub()
+                        worker.scrubbed = True
                 worker.busy = False
         finally:
             worker.busy = False

@@ -16,7 +16,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
 from support.mounted_tree import MountedTree, mounted_tree
 from support.needs import need_program
 

@@ -34,6 +34,11 @@ class MountedTree:
         )
         self._expect("ready")
 
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
     def tell(self, word: str) -> None:
         """freeze, thaw, lock or unlock; returns when it is done."""
         assert self._process is not None and self._process.stdin is not None

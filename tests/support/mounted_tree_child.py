@@ -28,7 +28,8 @@ def main() -> None:
         (tree / FILE_NAME).write_bytes(seal_directory_id(siv, new_directory_id()))
     filesystem = EncryptedFileSystem(tree, VAULT_ID, "aes-256-gcm", 4096)
     filesystem.unlock(vmk)
-    session = Session(mount(mountpoint, MountOptions(source=str(base))), filesystem.operations())
+    fd = mount(mountpoint, MountOptions(source=str(base)))
+    session = Session(fd, filesystem.operations(), mountpoint=mountpoint)
     session.start()
     print("ready", flush=True)
     for line in sys.stdin:

@@ -1,0 +1,59 @@
+"""After a lock nothing in the serving process's memory opens a file or a name."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from keyslots import labels
+from keyslots.derive import derive
+from keyslots.secret import Secret
+from phonevault.fs.file_header import HEADER_BYTES, open_header, parse_header
+from phonevault.fs.keys import TreeKeys
+from support.memory_scan import scan
+from support.mounted_tree import mounted_tree
+from support.mounted_tree_child import VAULT_ID
+
+pytestmark = pytest.mark.mount
+
+
+def file_keys(tree: Path, keys: TreeKeys) -> dict[str, bytes]:
+    found = {}
+    for path in tree.rglob("*"):
+        raw = path.read_bytes()[:HEADER_BYTES] if path.is_file() else b""
+        if raw.startswith(b"PVF1"):
+            key = memoryview(bytearray(32))
+            open_header(raw, parse_header(raw), keys.file_keys, key)
+            found[f"file key {len(found)}"] = bytes(key)
+    return found
+
+
+def test_a_lock_leaves_no_key_and_no_plaintext(tmp_path: Path) -> None:
+    vmk = Secret.take(bytearray(range(32)))
+    secrets = {
+        label.decode(): bytes(derive(vmk, VAULT_ID, label).view)
+        for label in (labels.NAMES, labels.SYMLINKS, labels.FILE_KEYS)
+    }
+    plaintext = os.urandom(32)
+    with mounted_tree(tmp_path) as mount:
+        for number in range(40):
+            (mount.path / f"f{number}").write_bytes(plaintext * 400)
+        os.symlink("target", mount.path / "link")
+        mount.remount()
+        handles = [os.open(mount.path / f"f{number}", os.O_RDWR) for number in range(40)]
+        for handle in handles:
+            assert os.pread(handle, 32, 0) == plaintext
+            os.pwrite(handle, b"x", 5)
+            os.fsync(handle)
+        assert os.readlink(mount.path / "link") == "target"
+        secrets |= file_keys(mount.tree, TreeKeys(vmk, VAULT_ID, 1))
+        assert len(secrets) == 43
+        assert scan(mount.pid, secrets), "the scan finds keys in use"
+        mount.tell("lock")
+        assert scan(mount.pid, {**secrets, "plaintext": plaintext}) == {}
+        mount.tell("unlock")
+        assert os.pread(handles[0], 4, 8) == plaintext[8:12]
+        for handle in handles:
+            os.close(handle)
