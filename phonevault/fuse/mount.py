@@ -154,4 +154,6 @@ def _refusal(complaint: str) -> MountFailed:
     )
     if "user_allow_other" in complaint:
         error.hint = "an ordinary user needs the line 'user_allow_other' in /etc/fuse.conf for --allow-other"
+    elif "open /dev/fuse: Permission denied" in complaint:  # fusermount3 opens it with the user's rights
+        error.hint = "only root may open /dev/fuse here; as root, 'chmod 666 /dev/fuse' (udev's usual mode)"
     return error

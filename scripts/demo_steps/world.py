@@ -79,7 +79,8 @@ class World:
         self.close()
 
     def close(self) -> None:
-        """Unmounts what is mounted, ends what runs, removes the directory."""
+        """Unmounts what is mounted, ends what runs, removes the directory. Another Ctrl-C does not stop it."""
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
         for mountpoint in self.mounts():
             subprocess.run(["fusermount3", "-u", "-z", str(mountpoint)], check=False, capture_output=True)
         for program in reversed(self._programs):

@@ -35,9 +35,17 @@ need_commands() {
     if [ ${#missing[@]} -gt 0 ]; then apt_install "${missing[@]}"; fi
 }
 
-# The device through which the kernel hands file system requests to a program.
+# The device through which the kernel hands file system requests to a program. It must be open to all users:
+# fusermount3, although setuid root, opens it with the rights of its caller.
 need_fuse_device() {
-    [ -c /dev/fuse ] && return
+    if [ ! -c /dev/fuse ]; then make_fuse_device; fi
+    if [ "$(stat -c %a /dev/fuse)" != 666 ]; then
+        say "/dev/fuse has the mode $(stat -c %a /dev/fuse): giving it 666, udev's usual mode, so that ordinary users can mount"
+        as_root chmod 666 /dev/fuse || say "that did not work; mounting works for root only"
+    fi
+}
+
+make_fuse_device() {
     say "no /dev/fuse: loading the kernel module"
     as_root modprobe fuse 2>/dev/null || true
     if [ ! -c /dev/fuse ] && grep -qw fuse /proc/filesystems; then

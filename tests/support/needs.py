@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+FUSE_DEVICE = Path("/dev/fuse")
 NOT_APPLICABLE = "not applicable: "
 """A skip whose reason starts so is no failure in CI: the test has no meaning for this user or kernel."""
 
@@ -33,10 +34,18 @@ def need_module(name: str) -> None:
 
 def need_fuse() -> None:
     """The kernel's FUSE device, and a way to mount: fusermount3, or being root."""
-    device = Path("/dev/fuse")
-    if not device.exists() or not stat.S_ISCHR(device.stat().st_mode):
-        pytest.skip("missing device: /dev/fuse")
+    if not FUSE_DEVICE.exists() or not stat.S_ISCHR(FUSE_DEVICE.stat().st_mode):
+        pytest.skip(f"missing device: {FUSE_DEVICE}")
+    if not os.access(FUSE_DEVICE, os.R_OK | os.W_OK):
+        pytest.skip(f"missing: the right to open {FUSE_DEVICE} (mode 0666)")
     need_program("fusermount3")
+
+
+def need_fuse_for_all() -> None:
+    """As `need_fuse`, and ordinary users may mount as well."""
+    need_fuse()
+    if FUSE_DEVICE.stat().st_mode & 0o006 != 0o006:
+        pytest.skip(f"missing: the right of all users to open {FUSE_DEVICE} (mode 0666)")
 
 
 def need_root() -> None:
