@@ -164,7 +164,13 @@ class Agent:
 
     def lock_everything(self) -> int:
         """Refuse private-key operations, tell every connected computer to lock; returns their number."""
-        self._manager.lock()
+        try:
+            self._manager.lock()
+        finally:  # a full disk may keep it out of the log, but not the computers from locking
+            told = self._tell_all_to_lock()
+        return told
+
+    def _tell_all_to_lock(self) -> int:
         contexts = [link.context for link in self._current_links() if link.context is not None]
         senders = [threading.Thread(target=_send_lock, args=(context,), daemon=True) for context in contexts]
         for sender in senders:

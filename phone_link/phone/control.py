@@ -17,6 +17,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from phone_link.errors import LinkError
 from phone_link.phone.errors import AgentNotRunning, AgentRunning, StoreError
 
 SOCKET = "agent.sock"
@@ -120,7 +121,10 @@ class ControlServer:
         if not isinstance(command, str):
             reply: dict[str, Any] = {"ok": False, "error": "malformed request"}
         else:
-            reply = self._answer(command)
+            try:
+                reply = self._answer(command)
+            except (LinkError, OSError) as error:
+                reply = {"ok": False, "error": str(error)}
         connection.sendall(json.dumps(reply).encode() + b"\n")
 
 

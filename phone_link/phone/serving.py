@@ -90,7 +90,7 @@ def serve(store: Store, options: ServeOptions) -> None:
         cleanup.callback(lock.release)
         commands = _TypedCommands(say, ending.event)
         console = None
-        if interactive(sys.stdin.fileno()):
+        if sys.stdin is not None and interactive(sys.stdin.fileno()):
             console = Console(say, commands, ask_timeout_s=options.ask_timeout_s)
             cleanup.callback(console.close)
         manager = SecurityManager(
@@ -224,6 +224,9 @@ class _TypedCommands:
         if typed == "quit":
             self._end.set()
         elif typed in ("lock", "unlock") and self.agent is not None:
-            self.agent.answer_control(typed)
+            try:
+                self.agent.answer_control(typed)
+            except (LinkError, OSError) as error:
+                self._say(f"error: {error}\n")
         else:
             self._say(HELP + "\n")

@@ -16,7 +16,16 @@ from pathlib import Path
 import pytest
 from support.phone_bench import PIN, REPOSITORY, WRONG, Served, encrypt, program, serving
 
-from phone_link.errors import LinkClosed, LinkTimeout, PairingRefused, PinRequired, UnknownPeer, UserRefused
+from phone_link.cryptoki import CKR
+from phone_link.errors import (
+    LinkClosed,
+    LinkTimeout,
+    PairingRefused,
+    PhoneError,
+    PinRequired,
+    UnknownPeer,
+    UserRefused,
+)
 from phone_link.host.identity import HostIdentity
 from phone_link.host.pair import pair
 from phone_link.host.phone_book import PairedPhone
@@ -414,6 +423,27 @@ def test_garbage_at_the_control_socket_is_refused(store: Store, pin_file: Path, 
                 line.sendall(data)
                 assert json.loads(line.recv(1000))["ok"] is False
         assert json.loads(program("status", store.path, "--json").stdout)["agent"]["locked"] is False
+
+
+def test_a_log_that_cannot_be_written_does_not_stop_a_lock(
+    store: Store, pin_file: Path, computer: Computer
+) -> None:
+    arguments = ("--listen", computer.spec, "--pin-file", pin_file, "--approve", "auto", "--accept-pairing")
+    with serving(store.path, *arguments) as phone:
+        phone.wait_for("ready")
+        paired = computer.pair()
+        session = computer.open(paired)
+        told: list[int] = []
+        session.on_lock(lambda: told.append(1))
+        (store.path / "log.jsonl").unlink()
+        (store.path / "log.jsonl").mkdir()
+        assert program("lock", store.path).returncode == 1
+        session.ping(10)
+        assert told == [1]
+        with pytest.raises(PhoneError) as caught:  # what cannot be recorded is not done
+            unlock(session, paired)
+        assert caught.value.ckr == CKR.DEVICE_ERROR
+        assert json.loads(program("status", store.path, "--json").stdout)["agent"]["locked"] is True
 
 
 def test_a_long_store_path_works(tmp_path: Path, store: Store, pin_file: Path, computer: Computer) -> None:
