@@ -21,7 +21,7 @@ def nothing_left_behind(tmp_path_factory: pytest.TempPathFactory) -> Iterator[No
     base = tmp_path_factory.getbasetemp()
     with leftovers.marked_environment() as marker:
         yield
-        found = leftovers.end_mounts(base) + leftovers.end_processes(marker)
+        found = leftovers.end_mounts(base) + leftovers.end_processes(marker, base)
     assert not found, "left behind by the tests:\n  " + "\n  ".join(found)
 
 

@@ -27,7 +27,13 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "phonevault.fs": ("phonevault.fuse", "keyslots"),
     "phonevault.openers": ("keyslots", "phone_link.host"),
     "phonevault.vault": ("keyslots", "phone_link.host", "phonevault.openers", "phonevault.fs"),
-    "phonevault.daemon": ("keyslots", "phonevault.fs", "phonevault.fuse", "phonevault.vault", "phone_link.host"),
+    "phonevault.daemon": (
+        "keyslots",
+        "phonevault.fs",
+        "phonevault.fuse",
+        "phonevault.vault",
+        "phone_link.host",
+    ),
 }
 ROOMS["phonevault.cli"] = tuple(
     room for room in ROOMS if room not in ("phone_link.phone", "phone_link.virtual")

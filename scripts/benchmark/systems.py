@@ -77,7 +77,7 @@ class Phonevault(System):
 
     def create(self) -> None:
         self.home.chmod(0o700)
-        self._run("phonevault", "create", str(self.cipher), "--recovery-file", str(self.secret))
+        self._run("phonevault", "create", str(self.cipher), "--no-phone", "--recovery-file", str(self.secret))
 
     def mount(self) -> None:
         way = ("--recovery-file", str(self.secret))

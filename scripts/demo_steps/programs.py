@@ -151,6 +151,10 @@ class Program:
         self._reader.join(2)
         return code
 
+    def signal(self, number: signal.Signals) -> None:
+        """Sends it a signal."""
+        self._process.send_signal(number)
+
     def stop(self) -> None:
         """Asks it to end, insists after three seconds."""
         if self.is_running:

@@ -15,9 +15,22 @@ NOT_THE_LIBRARY = shutil.ignore_patterns("site-packages", "dist-packages", "__py
 HOLE_BYTES = 20 << 20
 
 
+ENTRIES_WANTED = 2_500
+
+
 def make(target: Path) -> None:
-    """The interpreter's standard library, and a directory with the rarer things a file system must keep."""
+    """The interpreter's standard library, and a directory with the rarer things a file system must keep.
+
+    Debian's library is split into packages; where less than some thousand entries are there, installed packages
+    fill it up.
+    """
     shutil.copytree(sysconfig.get_path("stdlib"), target, symlinks=True, ignore=NOT_THE_LIBRARY)
+    for package in sorted(Path(sysconfig.get_path("purelib")).iterdir()):
+        if sum(1 for _ in walk(target)) >= ENTRIES_WANTED:
+            break
+        if package.is_dir():
+            copy = target / "site-packages" / package.name
+            shutil.copytree(package, copy, symlinks=True, ignore=NOT_THE_LIBRARY)
     extras = target / "rarer things"
     extras.mkdir()
     _links(extras)

@@ -109,18 +109,17 @@ class World:
         return found
 
     def _processes(self) -> list[int]:
-        wanted = f"{MARKER}={self._marker}".encode()
-        found = []
-        for entry in Path("/proc").iterdir():
-            if not entry.name.isdigit():
-                continue
-            try:
-                environment = (entry / "environ").read_bytes()
-            except OSError:  # ended meanwhile, or another user's
-                continue
-            if wanted in environment.split(b"\0"):
-                found.append(int(entry.name))
-        return found
+        pids = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
+        return [pid for pid in pids if pid != os.getpid() and self._is_ours(Path(f"/proc/{pid}"))]
+
+    def _is_ours(self, process: Path) -> bool:
+        """By our mark, or, as a mount daemon hides its environment from ordinary users, by our directory's name."""
+        try:
+            if os.fsencode(self.root) in (process / "cmdline").read_bytes():
+                return True
+            return f"{MARKER}={self._marker}".encode() in (process / "environ").read_bytes().split(b"\0")
+        except OSError:  # ended meanwhile, or another user's
+            return False
 
 
 def _kill(pid: int) -> None:

@@ -55,10 +55,18 @@ make_fuse_device() {
         "load the module fuse, or, in a container, start it with --device /dev/fuse --cap-add SYS_ADMIN"
 }
 
+# fusermount3 looks an ordinary user's mount up there before it takes it away. Containers may lack it.
+need_mtab() {
+    [ -e /etc/mtab ] && return
+    say "no /etc/mtab: making it a link to /proc/self/mounts, as systemd does"
+    as_root ln -sf ../proc/self/mounts /etc/mtab
+}
+
 # Programs that mounting and the tests call.
 need_system() {
     apt_log=$(mktemp)
     need_commands fusermount3=fuse3 git=git rsync=rsync
     need_fuse_device
+    need_mtab
     rm -f "$apt_log"
 }

@@ -48,10 +48,14 @@ def end_mounts(directory: Path) -> list[str]:
     return found
 
 
-def end_processes(marker: str, patience_s: float = 2.0) -> list[str]:
-    """Kills every process of the session that lives longer than `patience_s`; returns a line for each."""
+def end_processes(marker: str, directory: Path, patience_s: float = 2.0) -> list[str]:
+    """Kills every process of the session that lives longer than `patience_s`; returns a line for each.
+
+    A process is known by the marker in its environment, or, as a mount daemon hides that from ordinary users, by
+    the session's temporary directory in its command line.
+    """
     deadline = time.monotonic() + patience_s  # a daemon whose mount has just gone may be on its way out
-    while (left := processes_with(marker)) and time.monotonic() < deadline:
+    while (left := processes_of(marker, directory)) and time.monotonic() < deadline:
         time.sleep(0.05)
     for pid in left:
         try:
@@ -61,18 +65,25 @@ def end_processes(marker: str, patience_s: float = 2.0) -> list[str]:
     return [f"process {pid}: {command}" for pid, command in left.items()]
 
 
-def processes_with(marker: str) -> dict[int, str]:
-    """Processes (not this one) whose environment held the marker when they started: pid and command line."""
-    wanted = f"{MARKER_NAME}={marker}".encode()
+def processes_of(marker: str, directory: Path) -> dict[int, str]:
+    """Processes of the session other than this one: pid and command line."""
+    pids = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
     found = {}
-    for entry in Path("/proc").iterdir():
-        if not entry.name.isdigit() or int(entry.name) == os.getpid():
-            continue
-        try:
-            environment = (entry / "environ").read_bytes()
-            command = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
-        except OSError:  # ended meanwhile, or another user's
-            continue
-        if wanted in environment.split(b"\0"):
-            found[int(entry.name)] = command
+    for pid in pids:
+        if pid != os.getpid() and _is_of(pid, marker, directory):
+            found[pid] = _read(pid, "cmdline").replace(b"\0", b" ").decode(errors="replace").strip()
     return found
+
+
+def _is_of(pid: int, marker: str, directory: Path) -> bool:
+    if os.fsencode(directory) in _read(pid, "cmdline"):
+        return True
+    return f"{MARKER_NAME}={marker}".encode() in _read(pid, "environ").split(b"\0")
+
+
+def _read(pid: int, name: str) -> bytes:
+    """A file of a process; empty if the process has ended or is another user's."""
+    try:
+        return Path(f"/proc/{pid}/{name}").read_bytes()
+    except OSError:
+        return b""
