@@ -13,16 +13,22 @@ from pathlib import Path
 
 from keyslots.secret import Secret
 from phonevault.fs import attributes, dirid, names
+from phonevault.fs.content_file import ContentFile
 from phonevault.fs.errors import Damaged, KeysMissing
 from phonevault.fs.gcm_file import GcmFile
 from phonevault.fs.keys import TreeKeys
-from phonevault.fs.layout import Layout
+from phonevault.fs.layout import Layout, XtsLayout
 from phonevault.fs.nodes import Node, NodeTable
+from phonevault.fs.xts_file import XtsFile
 
 log = logging.getLogger(__name__)
 
 _LONG_TIMEOUT_S = 86_400
 _SIDECAR_LIMIT_BYTES = 512
+_CIPHERS: dict[str, tuple[type[Layout], type[ContentFile]]] = {
+    "aes-256-gcm": (Layout, GcmFile),
+    "aes-256-xts": (XtsLayout, XtsFile),
+}
 
 
 @dataclass(frozen=True)
@@ -47,13 +53,15 @@ class Core:
 
     Args:
         tree: the ciphertext of the root directory.
+        cipher: of the vault, by its name in the header.
         block_size: of the vault, in bytes.
         shared: other hosts change the ciphertext: nothing is cached for long.
     """
 
-    def __init__(self, tree: Path, block_size: int, *, shared: bool) -> None:
+    def __init__(self, tree: Path, cipher: str, block_size: int, *, shared: bool) -> None:
         self.tree = tree
-        self.layout = Layout(block_size)
+        layout, self._content_file = _CIPHERS[cipher]
+        self.layout = layout(block_size)
         self.nodes = NodeTable(tree)
         self.shared = shared
         self.timeout_s = 0 if shared else _LONG_TIMEOUT_S
@@ -191,6 +199,10 @@ class Core:
             raise OSError(errno.ESTALE, "another object is in its place")
         return status
 
+    def contents(self, fd: int) -> ContentFile:
+        """The contents behind an open ciphertext file, under the vault's cipher."""
+        return self._content_file(fd, self.layout, self.shared)
+
     def entry(self, parent: Node, stored: str, status: os.stat_result) -> bytes:
         """Tell the kernel of an object: ``fuse_entry_out``."""
         node = self.nodes.remember(parent, stored, status)
@@ -269,7 +281,7 @@ def _kind(entry: os.DirEntry[str]) -> int:
     return 0
 
 
-def contents_of(node: Node) -> GcmFile:
+def contents_of(node: Node) -> ContentFile:
     """The open contents of a node.
 
     Raises:

@@ -1,6 +1,6 @@
 """OPEN, CREATE, READ, WRITE, RELEASE, FSYNC: a regular file's contents.
 
-All handles of a file share one descriptor and one :class:`GcmFile`, so file handles need no number of their own.
+All handles of a file share one descriptor and one :class:`ContentFile`, so file handles need no number of their own.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from phonevault.fs.core import Core, contents_of
-from phonevault.fs.gcm_file import GcmFile
 from phonevault.fs.nodes import Node
 from phonevault.fuse import abi
 from phonevault.fuse.request import Request
@@ -68,7 +67,7 @@ class FileOperations:
         entry = core.entry(parent, stored, os.fstat(fd))
         node = core.nodes.get(abi.ENTRY_OUT.unpack_from(entry)[0])
         with core.nodes.lock:
-            node.contents = GcmFile(fd, core.layout, core.shared)
+            node.contents = core.contents(fd)
             node.writable = node.writers = True
             node.opens += 1
         return [entry, self._opened()]
@@ -148,7 +147,7 @@ class FileOperations:
             if not stat.S_ISREG(status.st_mode) or (status.st_dev, status.st_ino) != node.key:
                 os.close(fd)
                 raise OSError(errno.ESTALE, "another object is in its place")
-            node.contents = GcmFile(fd, self._core.layout, self._core.shared)
+            node.contents = self._core.contents(fd)
         node.writable = write
 
     def _release(self, node: Node) -> None:

@@ -32,13 +32,10 @@ class EncryptedFileSystem:
     Args:
         tree: the ciphertext of the root directory.
         vault_id: 16 bytes.
-        cipher: the vault's cipher; only ``aes-256-gcm`` so far.
-        block_size: plaintext bytes of a block.
+        cipher: ``aes-256-gcm`` or ``aes-256-xts``.
+        block_size: plaintext bytes of a block or data unit.
         shared: other hosts change the ciphertext too.
         read_only: nothing is ever changed (the kernel refuses it).
-
-    Raises:
-        ValueError: another cipher.
     """
 
     def __init__(
@@ -51,12 +48,10 @@ class EncryptedFileSystem:
         shared: bool = False,
         read_only: bool = False,
     ) -> None:
-        if cipher != "aes-256-gcm":
-            raise ValueError(f"no contents in {cipher} yet")
         os.umask(0)
         self._vault_id = vault_id
         self._read_only = read_only
-        self._core = Core(tree, block_size, shared=shared)
+        self._core = Core(tree, cipher, block_size, shared=shared)
         self._files = FileOperations(self._core)
         self._directories = DirectoryOperations(self._core)
         self._inodes = InodeOperations(self._core, self._files)

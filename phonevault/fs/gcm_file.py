@@ -1,119 +1,45 @@
-"""The contents of one open file under AES-256-GCM (docs/format.md 4.1): read, write, truncate over a descriptor.
-
-One object serves every handle of a file, so that no two of them disagree on size or key.
-"""
+"""Contents under AES-256-GCM (docs/format.md 4.1): blocks that are authentic, in their place, of their file."""
 
 from __future__ import annotations
 
-import contextlib
-import logging
 import os
-import threading
-from dataclasses import replace
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from phonevault.fs.errors import FileDamaged
-from phonevault.fs.file_header import (
-    CIPHER_GCM,
-    KEY_BYTES,
-    FileHeader,
-    open_header,
-    parse_header,
-    seal_header,
-)
-from phonevault.fs.key_arena import KeyArena
+from phonevault.fs.content_file import ContentFile
+from phonevault.fs.file_header import CIPHER_GCM, FileHeader
 from phonevault.fs.keys import TreeKeys
-from phonevault.fs.layout import HEADER_BYTES, NONCE_BYTES, OVERHEAD_BYTES, Layout
-
-log = logging.getLogger(__name__)
+from phonevault.fs.layout import NONCE_BYTES, OVERHEAD_BYTES
 
 _END_BIT = 1
-_KEY_BYTES = KEY_BYTES[CIPHER_GCM]
 _NO_NONCE = bytes(NONCE_BYTES)
 
 
-class GcmFile:
-    """Contents of one file.
+class GcmFile(ContentFile):
+    """Contents of one file under AES-256-GCM."""
 
-    Args:
-        fd: the ciphertext file, open for reading, and for writing if anything is written.
-        layout: block arithmetic of the vault.
-        shared: other hosts may change the file: its size is asked for at every request.
-    """
+    cipher_id = CIPHER_GCM
+    _aead: AESGCM | None = None
 
-    def __init__(self, fd: int, layout: Layout, shared: bool = False) -> None:
-        self.fd = fd
-        self.lock = threading.Lock()
-        self._layout = layout
-        self._shared = shared
-        self._cipher_size = os.fstat(fd).st_size
-        self._header: FileHeader | None = None
-        self._arena: KeyArena | None = None
-        self._slot: memoryview | None = None
-        self._aead: AESGCM | None = None
-
-    def size(self) -> int:
-        """Size of the plaintext, in bytes."""
-        if self._shared:
-            self._cipher_size = os.fstat(self.fd).st_size
-        return self._layout.plain_size(self._cipher_size)
-
-    def wipe(self) -> None:
-        """Forget the key; it is unwrapped again at the next request that needs it."""
-        with self.lock:
-            self._drop_key()
-
-    # -- requests -----------------------------------------------------------------------------------------
-
-    def read(
-        self, keys: TreeKeys, offset: int, size: int, cipher: memoryview, plain: memoryview
+    def _read(
+        self, keys: TreeKeys, offset: int, end: int, total: int, cipher: memoryview, plain: memoryview
     ) -> memoryview:
-        """Plaintext from ``offset``, up to ``size`` bytes, as a slice of ``plain``; short only at the end of the file.
+        block_size = self._layout.block_size
+        first, last = offset // block_size, (end - 1) // block_size
+        self._open_blocks(keys, first, last, total, cipher, plain)
+        return plain[offset - first * block_size : end - first * block_size]
 
-        Raises:
-            FileDamaged: a block does not open, or the file was cut.
-            OSError: of the backing file.
-        """
-        with self.lock:
-            total = self.size()
-            if offset >= total:
-                return plain[:0]
-            end = min(offset + size, total)
-            block_size = self._layout.block_size
-            first, last = offset // block_size, (end - 1) // block_size
-            self._open_blocks(keys, first, last, total, cipher, plain)
-            return plain[offset - first * block_size : end - first * block_size]
+    def _forget_ciphers(self) -> None:
+        self._aead = None
 
-    def write(
-        self, keys: TreeKeys, offset: int, data: memoryview, cipher: memoryview, plain: memoryview
-    ) -> None:
-        """Write ``data`` at ``offset``; a gap behind the old end becomes zeros.
-
-        Raises:
-            FileDamaged: an old block that is needed does not open.
-            OSError: of the backing file (ENOSPC, EFBIG, …); what was there before is still there.
-        """
-        with self.lock:
-            self._write(keys, offset, data, cipher, plain)
-
-    def truncate(self, keys: TreeKeys, size: int, cipher: memoryview, plain: memoryview) -> None:
-        """Cut or extend to ``size`` bytes.
-
-        Raises:
-            FileDamaged, OSError: as :meth:`write`.
-        """
-        with self.lock:
-            total = self.size()
-            if size == 0:
-                os.ftruncate(self.fd, 0)
-                self._cipher_size = 0
-                self._drop_key()
-            elif size > total:
-                self._write(keys, size - 1, memoryview(b"\0"), cipher, plain)
-            elif size < total:
-                self._cut(keys, size, total, cipher, plain)
+    def _ciphers(self, keys: TreeKeys) -> tuple[AESGCM, FileHeader]:
+        """Cipher and header, made at first use."""
+        if self._aead is not None and self._header is not None:
+            return self._aead, self._header
+        header, key = self._unlocked(keys)
+        self._aead = AESGCM(key)
+        return self._aead, header
 
     # -- blocks -------------------------------------------------------------------------------------------
 
@@ -121,7 +47,7 @@ class GcmFile:
         self, keys: TreeKeys, first: int, last: int, total: int, cipher: memoryview, plain: memoryview
     ) -> None:
         """Decrypt blocks ``first`` … ``last`` into ``plain``, one behind the other."""
-        aead, header = self._unlocked(keys)
+        aead, header = self._ciphers(keys)
         layout = self._layout
         block_size, cipher_block = layout.block_size, layout.cipher_block
         got = os.preadv(self.fd, [cipher[: (last - first + 1) * cipher_block]], layout.offset_of(first))
@@ -155,7 +81,7 @@ class GcmFile:
         new_total = max(total, end)
         first, last = offset // block_size, (end - 1) // block_size
         prefix = self._prepare(keys, total, first, cipher, plain)
-        aead, header = self._unlocked(keys)
+        aead, header = self._ciphers(keys)
         end_block = (new_total - 1) // block_size
         nonces = memoryview(os.urandom(NONCE_BYTES * (last - first + 1)))
         position = len(prefix)
@@ -244,7 +170,7 @@ class GcmFile:
 
     def _seal(self, keys: TreeKeys, block: int, source: memoryview) -> memoryview:
         """One block as the last of its file. Nonce rule as in :meth:`_write`."""
-        aead, header = self._unlocked(keys)
+        aead, header = self._ciphers(keys)
         nonce = bytearray(os.urandom(NONCE_BYTES))
         nonce[0] |= _END_BIT
         sealed = bytearray(len(source) + OVERHEAD_BYTES)
@@ -253,67 +179,3 @@ class GcmFile:
             nonce, source, header.file_id + block.to_bytes(8, "little"), memoryview(sealed)[NONCE_BYTES:]
         )
         return memoryview(sealed)
-
-    def _put(self, sealed: memoryview, where: int) -> None:
-        """Write ciphertext whole, or take back what went beyond the old end."""
-        done = 0
-        try:
-            while done < len(sealed):
-                done += os.pwrite(self.fd, sealed[done:], where + done)
-        except OSError:
-            if where + done > self._cipher_size:
-                with contextlib.suppress(OSError):
-                    os.ftruncate(self.fd, self._cipher_size)
-                if self._cipher_size == 0:
-                    self._drop_key()
-            raise
-        self._cipher_size = max(self._cipher_size, where + done)
-
-    # -- key ----------------------------------------------------------------------------------------------
-
-    def _unlocked(self, keys: TreeKeys) -> tuple[AESGCM, FileHeader]:
-        """Cipher and header, read and unwrapped at first use."""
-        if self._aead is not None and self._header is not None:
-            return self._aead, self._header
-        raw = os.pread(self.fd, HEADER_BYTES, 0)
-        header = parse_header(raw)
-        if header.cipher != CIPHER_GCM or header.block_size != self._layout.block_size:
-            raise FileDamaged("a file's header names another cipher or block size than the vault's")
-        slot = keys.arena.take()
-        try:
-            open_header(raw, header, keys.file_keys, slot[:_KEY_BYTES])
-        except FileDamaged:
-            keys.arena.give_back(slot)
-            raise
-        return self._adopt(keys.arena, header, slot)
-
-    def _new_header(self, keys: TreeKeys, *, sparse: bool) -> bytes:
-        """A fresh id and key for a file that is empty so far."""
-        self._drop_key()
-        header = FileHeader(CIPHER_GCM, self._layout.block_size, sparse, keys.epoch, os.urandom(16))
-        slot = keys.arena.take_random()
-        self._adopt(keys.arena, header, slot)
-        return seal_header(header, keys.file_keys, slot[:_KEY_BYTES])
-
-    def _mark_sparse(self, keys: TreeKeys) -> None:
-        """Set the sparse flag before the first hole is made."""
-        _, header = self._unlocked(keys)
-        if not header.sparse and self._slot is not None:
-            header = replace(header, sparse=True, epoch=keys.epoch)
-            self._put(memoryview(seal_header(header, keys.file_keys, self._slot[:_KEY_BYTES])), 0)
-            self._header = header
-
-    def _adopt(self, arena: KeyArena, header: FileHeader, slot: memoryview) -> tuple[AESGCM, FileHeader]:
-        self._arena, self._header, self._slot = arena, header, slot
-        self._aead = AESGCM(slot[:_KEY_BYTES])
-        return self._aead, header
-
-    def _drop_key(self) -> None:
-        self._aead = self._header = None
-        if self._slot is not None and self._arena is not None:
-            self._arena.give_back(self._slot)
-        self._slot = self._arena = None
-
-    def _damage(self, block: int, what: str) -> FileDamaged:
-        log.warning("inode %d: block %d %s", os.fstat(self.fd).st_ino, block, what)
-        return FileDamaged(f"block {block} {what}")

@@ -54,3 +54,38 @@ class Layout:
     def scratch_bytes(self, request_bytes: int) -> int:
         """Memory for the ciphertext of a request of this size, at any offset, and a header."""
         return HEADER_BYTES + (request_bytes // self.block_size + 2) * self.cipher_block
+
+
+AES_BLOCK_BYTES = 16
+PAGE_BYTES = 4096
+
+
+class XtsLayout(Layout):
+    """The arithmetic of AES-256-XTS contents (docs/format.md 4.2): the length is kept but for the last 16-byte block.
+
+    Args:
+        block_size: bytes of a data unit.
+    """
+
+    __slots__ = ()
+
+    def plain_size(self, cipher_size: int) -> int:
+        """Size of the plaintext of a ciphertext file of this length."""
+        blocks, rest = divmod(max(cipher_size - HEADER_BYTES, 0), AES_BLOCK_BYTES)
+        return blocks * AES_BLOCK_BYTES if not rest else max(blocks - 1, 0) * AES_BLOCK_BYTES + rest
+
+    def cipher_size(self, plain_size: int) -> int:
+        """Length of the ciphertext file for this much plaintext."""
+        if plain_size == 0:
+            return 0
+        rest = plain_size % AES_BLOCK_BYTES
+        return HEADER_BYTES + plain_size + (AES_BLOCK_BYTES if rest else 0)
+
+    def torn(self, cipher_size: int) -> bool:
+        """Whether no sequence of whole writes gives this length."""
+        body = cipher_size - HEADER_BYTES
+        return cipher_size != 0 and (body <= 0 or body < AES_BLOCK_BYTES)
+
+    def scratch_bytes(self, request_bytes: int) -> int:
+        """Memory for the units of a request of this size, at any offset, and what ``update_into`` wants beyond."""
+        return request_bytes + 2 * self.block_size + 2 * PAGE_BYTES

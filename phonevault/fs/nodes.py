@@ -13,7 +13,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from weakref import WeakValueDictionary
 
-from phonevault.fs.gcm_file import GcmFile
+from phonevault.fs.content_file import ContentFile
 from phonevault.fuse import abi
 
 _DIRECTORY_DESCRIPTORS = 512
@@ -60,7 +60,7 @@ class Node:
         self.links: list[tuple[Node, str]] = []
         self.directory_id: bytes | None = None
         self.handle: DirectoryHandle | None = None
-        self.contents: GcmFile | None = None
+        self.contents: ContentFile | None = None
         self.opens = 0
         self.writable = False
         self.writers = False

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from phonevault.fs.layout import HEADER_BYTES, OVERHEAD_BYTES, Layout
+from phonevault.fs.layout import HEADER_BYTES, OVERHEAD_BYTES, Layout, XtsLayout
 
 BLOCK_SIZES = st.sampled_from([4096, 8192, 65536])
 
@@ -33,3 +33,12 @@ def test_the_last_block_ends_the_file(block_size: int, size: int) -> None:
     assert 0 < rest <= block_size
     assert layout.offset_of(last) + rest + OVERHEAD_BYTES == layout.cipher_size(size)
     assert layout.offset_of(0) == HEADER_BYTES
+
+
+@given(st.integers(0, 1 << 45))
+def test_xts_keeps_the_length_but_for_the_last_block(size: int) -> None:
+    layout = XtsLayout(65536)
+    length = layout.cipher_size(size)
+    assert layout.plain_size(length) == size
+    assert not layout.torn(length)
+    assert size == 0 or 0 <= length - HEADER_BYTES - size <= 16

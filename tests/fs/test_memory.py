@@ -6,15 +6,15 @@ import os
 from pathlib import Path
 
 import pytest
+from support.memory_scan import scan
+from support.mounted_tree import mounted_tree
+from support.mounted_tree_child import VAULT_ID
 
 from keyslots import labels
 from keyslots.derive import derive
 from keyslots.secret import Secret
 from phonevault.fs.file_header import HEADER_BYTES, open_header, parse_header
 from phonevault.fs.keys import TreeKeys
-from support.memory_scan import scan
-from support.mounted_tree import mounted_tree
-from support.mounted_tree_child import VAULT_ID
 
 pytestmark = pytest.mark.mount
 

@@ -22,9 +22,9 @@ from support.needs import need_program
 pytestmark = pytest.mark.mount
 
 
-@pytest.fixture
-def mount(tmp_path: Path) -> Iterator[MountedTree]:
-    with mounted_tree(tmp_path) as tree:
+@pytest.fixture(params=["aes-256-gcm", "aes-256-xts"])
+def mount(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[MountedTree]:
+    with mounted_tree(tmp_path, request.param) as tree:
         yield tree
 
 

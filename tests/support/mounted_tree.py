@@ -13,12 +13,14 @@ from pathlib import Path
 from support.needs import need_fuse
 
 _CHECKOUT = Path(__file__).parents[2]
+_SEARCH = [str(_CHECKOUT), *filter(None, [os.environ.get("PYTHONPATH")])]
 _CHILD = Path(__file__).with_name("mounted_tree_child.py")
 
 
 class MountedTree:
-    def __init__(self, base: Path) -> None:
+    def __init__(self, base: Path, cipher: str) -> None:
         self.base = base
+        self._cipher = cipher
         self.tree = base / "tree"
         self.path = base / "mnt"
         self._process: subprocess.Popen[str] | None = None
@@ -26,11 +28,11 @@ class MountedTree:
 
     def start(self) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, str(_CHILD), str(self.base)],
+            [sys.executable, str(_CHILD), str(self.base), self._cipher],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            env={**os.environ, "PYTHONPATH": str(_CHECKOUT)},
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(_SEARCH)},
         )
         self._expect("ready")
 
@@ -81,9 +83,9 @@ class MountedTree:
 
 
 @contextlib.contextmanager
-def mounted_tree(base: Path) -> Iterator[MountedTree]:
+def mounted_tree(base: Path, cipher: str = "aes-256-gcm") -> Iterator[MountedTree]:
     need_fuse()
-    tree = MountedTree(base)
+    tree = MountedTree(base, cipher)
     tree.start()
     try:
         yield tree

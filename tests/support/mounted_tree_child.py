@@ -1,4 +1,4 @@
-"""Serves an encrypted tree below argv[1] with a fixed test key; commands come on standard input."""
+"""Serves an encrypted tree below argv[1] under the cipher argv[2] with a fixed test key; commands come on standard input."""
 
 from __future__ import annotations
 
@@ -16,17 +16,18 @@ from phonevault.fuse.mount import MountOptions, mount, unmount
 from phonevault.fuse.session import Session
 
 VAULT_ID = bytes(16)
+BLOCK_SIZES = {"aes-256-gcm": 4096, "aes-256-xts": 65536}
 
 
 def main() -> None:
-    base = Path(sys.argv[1])
+    base, cipher = Path(sys.argv[1]), sys.argv[2]
     tree, mountpoint = base / "tree", base / "mnt"
     vmk = Secret.take(bytearray(range(32)))
     if not tree.exists():
         tree.mkdir()
         siv = AESSIV(derive(vmk, VAULT_ID, labels.NAMES).view)
         (tree / FILE_NAME).write_bytes(seal_directory_id(siv, new_directory_id()))
-    filesystem = EncryptedFileSystem(tree, VAULT_ID, "aes-256-gcm", 4096)
+    filesystem = EncryptedFileSystem(tree, VAULT_ID, cipher, BLOCK_SIZES[cipher])
     filesystem.unlock(vmk)
     fd = mount(mountpoint, MountOptions(source=str(base)))
     session = Session(fd, filesystem.operations(), mountpoint=mountpoint)

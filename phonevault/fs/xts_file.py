@@ -1,0 +1,161 @@
+"""Contents under AES-256-XTS (docs/format.md 4.2): fast, length kept, **no integrity**.
+
+XTS does not chain: a run of 16-byte blocks in the middle of a data unit is encrypted without reading the rest of it. The
+library takes only whole units from their beginning, so dummy bytes stand in front; what they give is thrown away.
+"""
+
+from __future__ import annotations
+
+import os
+
+from cryptography.hazmat.primitives.ciphers import Cipher
+from cryptography.hazmat.primitives.ciphers.algorithms import AES
+from cryptography.hazmat.primitives.ciphers.modes import XTS
+
+from phonevault.fs.content_file import ContentFile
+from phonevault.fs.errors import FileDamaged
+from phonevault.fs.file_header import CIPHER_XTS
+from phonevault.fs.keys import TreeKeys
+from phonevault.fs.layout import AES_BLOCK_BYTES, HEADER_BYTES, PAGE_BYTES
+
+_ZERO_PAGE = bytes(PAGE_BYTES)
+
+
+def _down(value: int, step: int) -> int:
+    return value - value % step
+
+
+def _up(value: int, step: int) -> int:
+    return value + -value % step
+
+
+class XtsFile(ContentFile):
+    """Contents of one file under AES-256-XTS."""
+
+    cipher_id = CIPHER_XTS
+
+    def _forget_ciphers(self) -> None:
+        """Nothing outlives a request: a cipher is made for each data unit."""
+
+    def _read(
+        self, keys: TreeKeys, offset: int, end: int, total: int, cipher: memoryview, plain: memoryview
+    ) -> memoryview:
+        header, key = self._unlocked(keys)
+        step = PAGE_BYTES if header.sparse else AES_BLOCK_BYTES
+        low, high = _down(offset, step), min(_up(end, step), _up(total, AES_BLOCK_BYTES))
+        base = low % self._layout.block_size
+        stored = cipher[base : base + high - low]
+        if os.preadv(self.fd, [stored], HEADER_BYTES + low) != len(stored):
+            raise FileDamaged("the file is shorter than its length says")
+        self._code(key, low, high, cipher, plain, encrypt=False)
+        if header.sparse:
+            for place in range(0, len(stored), PAGE_BYTES):
+                page = bytes(stored[place : place + PAGE_BYTES])
+                if page == _ZERO_PAGE:
+                    plain[base + place : base + place + PAGE_BYTES] = _ZERO_PAGE
+        start = base + offset - low
+        return plain[start : start + end - offset]
+
+    def _write(
+        self, keys: TreeKeys, offset: int, data: memoryview, cipher: memoryview, plain: memoryview
+    ) -> None:
+        total = self.size()
+        end = offset + len(data)
+        if total == 0:
+            self._put(memoryview(self._new_header(keys, sparse=offset >= PAGE_BYTES)), 0)
+        if offset > total:
+            self._fill_gap(keys, total, offset, cipher, plain)
+            total = self.size()
+        self._write_run(keys, offset, end, total, data, cipher, plain)
+
+    def _fill_gap(
+        self, keys: TreeKeys, total: int, offset: int, cipher: memoryview, plain: memoryview
+    ) -> None:
+        """Zeros from the old end to the next page, then a hole up to the page of ``offset``.
+
+        That last page is written whole up to ``offset`` by the write itself, whose head is merged with zeros.
+        """
+        page_end, page = _up(total, PAGE_BYTES), _down(offset, PAGE_BYTES)
+        first = min(page_end, offset)
+        if first > total:
+            self._write_run(keys, total, first, total, memoryview(bytes(first - total)), cipher, plain)
+        if page > page_end:
+            self._mark_sparse(keys)
+            self._cipher_size = self._layout.cipher_size(page)
+            os.ftruncate(self.fd, self._cipher_size)
+        if offset > max(page, page_end):
+            start = max(page, page_end)
+            self._write_run(keys, start, offset, start, memoryview(bytes(offset - start)), cipher, plain)
+
+    def _write_run(
+        self,
+        keys: TreeKeys,
+        offset: int,
+        end: int,
+        total: int,
+        data: memoryview,
+        cipher: memoryview,
+        plain: memoryview,
+    ) -> None:
+        """Write ``data`` at ``offset`` ≤ ``total``; edges that cut a 16-byte block (a page, if sparse) are merged."""
+        header, key = self._unlocked(keys)
+        step = PAGE_BYTES if header.sparse else AES_BLOCK_BYTES
+        new_total = max(total, end)
+        low, high = _down(offset, step), min(_up(end, step), new_total)
+        head = self._old(keys, low, offset, total, cipher, plain)
+        tail = self._old(keys, end, high, total, cipher, plain)
+        padded = _up(high, AES_BLOCK_BYTES)
+        base = low % self._layout.block_size
+        run = plain[base : base + padded - low]
+        run[: offset - low] = head
+        run[offset - low : end - low] = data
+        run[end - low : high - low] = tail
+        run[high - low :] = bytes(padded - high)
+        # Tweak rule: the number of the data unit, under a key of this file alone; rewriting a unit uses it again, as XTS allows.
+        self._code(key, low, padded, plain, cipher, encrypt=True)
+        stop = base + padded - low
+        if high == new_total and new_total % AES_BLOCK_BYTES:
+            filler = new_total % AES_BLOCK_BYTES
+            cipher[stop : stop + filler] = bytes(filler)
+            stop += filler
+        self._put(cipher[base:stop], HEADER_BYTES + low)
+        if self._cipher_size > self._layout.cipher_size(new_total):
+            # The old length ended in filler that the new one does not have.
+            self._cipher_size = self._layout.cipher_size(new_total)
+            os.ftruncate(self.fd, self._cipher_size)
+
+    def _old(
+        self, keys: TreeKeys, start: int, stop: int, total: int, cipher: memoryview, plain: memoryview
+    ) -> bytes:
+        """Plaintext ``start`` … ``stop`` as it is now, zeros beyond the end."""
+        if start >= stop:
+            return b""
+        known = min(stop, total)
+        old = bytes(self._read(keys, start, known, total, cipher, plain)) if known > start else b""
+        return old.ljust(stop - start, b"\0")
+
+    def _cut(self, keys: TreeKeys, size: int, total: int, cipher: memoryview, plain: memoryview) -> None:
+        header, key = self._unlocked(keys)
+        # What is left of a page is never a hole: a hole is known by a whole page of zeros.
+        start = _down(size, PAGE_BYTES if header.sparse else AES_BLOCK_BYTES)
+        if start < size:
+            data = self._old(keys, start, size, total, cipher, plain)
+            base, padded = start % self._layout.block_size, _up(size, AES_BLOCK_BYTES) - start
+            plain[base : base + padded] = data.ljust(padded, b"\0")
+            self._code(key, start, start + padded, plain, cipher, encrypt=True)
+            self._put(cipher[base : base + padded], HEADER_BYTES + start)
+        self._cipher_size = self._layout.cipher_size(size)
+        os.ftruncate(self.fd, self._cipher_size)
+
+    def _code(
+        self, key: memoryview, low: int, high: int, source: memoryview, target: memoryview, *, encrypt: bool
+    ) -> None:
+        """Encrypt or decrypt file offsets ``low`` … ``high``; both buffers begin at the first unit's beginning."""
+        unit_size = self._layout.block_size
+        origin = _down(low, unit_size)
+        for unit in range(low // unit_size, -(-high // unit_size)):
+            start = unit * unit_size - origin
+            stop = min(start + unit_size, high - origin)
+            cipher = Cipher(AES(key), XTS(unit.to_bytes(16, "little")))
+            context = cipher.encryptor() if encrypt else cipher.decryptor()
+            context.update_into(source[start:stop], target[start : stop + AES_BLOCK_BYTES - 1])
