@@ -38,7 +38,9 @@ class DirectoryOperations:
         self._core.directory_id(self._core.nodes.get(request.nodeid))
         number = next(self._numbers)
         self._listings[number] = None
-        return abi.OPEN_OUT.pack(number, 0, 0)
+        # The kernel may keep the listing: it knows of every change, unless other hosts make some.
+        caching = 0 if self._core.shared else abi.FOPEN_CACHE_DIR | abi.FOPEN_KEEP_CACHE
+        return abi.OPEN_OUT.pack(number, caching, 0)
 
     def releasedir(self, request: Request) -> bytes:
         """RELEASEDIR."""
