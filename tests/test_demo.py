@@ -7,6 +7,8 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -22,41 +24,48 @@ DEMO = [sys.executable, str(ROOT / "scripts" / "demo_main.py")]
 
 
 @pytest.fixture
-def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+def place() -> Iterator[Path]:
+    """A directory with a name short enough for the sockets in it."""
+    with tempfile.TemporaryDirectory(prefix="pv-", dir="/tmp") as name:
+        yield Path(name)
+
+
+@pytest.fixture
+def environment(place: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     """The demo works below TMPDIR, so that what it leaves can be seen."""
-    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setenv("TMPDIR", str(place))
     monkeypatch.setenv("PYTHONPATH", str(ROOT), prepend=":")
     return dict(os.environ)
 
 
 @pytest.mark.mount
 @pytest.mark.radio
-def test_everything_is_as_promised(tmp_path: Path, environment: dict[str, str]) -> None:
+def test_everything_is_as_promised(place: Path, environment: dict[str, str]) -> None:
     need_fuse()
     done = subprocess.run(DEMO, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     assert done.returncode == 0, done.stdout
     assert re.search(r"^ 1  .*", done.stdout, re.MULTILINE)
     assert "Everything as promised" in done.stdout.splitlines()[-1]
-    assert not list(tmp_path.iterdir())
+    assert not list(place.iterdir())
 
 
 @pytest.mark.mount
 @pytest.mark.radio
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_interrupted_in_the_middle_it_leaves_nothing(
-    number: signal.Signals, tmp_path: Path, environment: dict[str, str]
+    number: signal.Signals, place: Path, environment: dict[str, str]
 ) -> None:
     need_fuse()
     demo = Program("the demo", DEMO, environment)
     try:
         demo.wait_for("mounted and usable", 60)
-        assert mounts_below(tmp_path)
+        assert mounts_below(place)
         demo.signal(number)
         assert demo.wait(30) == 128 + number
     finally:
         demo.stop()
-    assert not mounts_below(tmp_path)
-    assert not list(tmp_path.iterdir())
+    assert not mounts_below(place)
+    assert not list(place.iterdir())
 
 
 def test_a_broken_promise_is_told_and_cleaned_up() -> None:

@@ -87,7 +87,7 @@ def make_phone(script: str, environment: Mapping[str, str]) -> None:
 def pair(script: str, phone: Program, environment: Mapping[str, str]) -> None:
     with terminal("the computer", script, environment) as computer:
         here = computer.wait_for(r"(\d{3}) (\d{3})").groups()
-        phone.wait_for(rf"{here[0]} ?{here[1]}")
+        phone.wait_for(rf"{here[0]} ?{here[1]}\D*\[y/N\]")  # what is typed before the question does not count
         phone.answer("y")
         computer.answer("y")
         assert computer.wait(30) == 0, computer.screen

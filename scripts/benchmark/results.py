@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -33,17 +34,17 @@ def machine() -> dict[str, str | int]:
     }
 
 
-def table(title: str, series: Series, units: Mapping[str, str], ours: str) -> Table:
-    """Medians by system, and ours as a multiple of each peer's."""
+def table(series: Series, units: Mapping[str, str], ours: str) -> Table:
+    """Medians by system, then ours divided by each peer's; in Markdown where it does not go to a terminal."""
     systems = list(next(iter(series.values())))
-    found = Table(title=title, title_justify="left")
+    found = Table(box=box.ROUNDED if console().is_terminal else box.MARKDOWN)
     found.add_column("workload")
     found.add_column("unit")
     for system in systems:
         found.add_column(system, justify="right")
     for peer in systems:
         if peer != ours:
-            found.add_column(f"{ours} ÷ {peer}", justify="right")
+            found.add_column(f"÷ {peer}", justify="right")
     for workload, values in series.items():
         medians = {system: statistics.median(values[system]) for system in systems}
         ratios = [f"{medians[ours] / medians[peer]:.2f}" for peer in systems if peer != ours]

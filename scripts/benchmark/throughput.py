@@ -36,7 +36,8 @@ def run(arguments: argparse.Namespace) -> int:
                 versions[kind.name] = _round(kind, here / f"round{number}", plan, series)
                 console.print(f"round {number + 1}: {versions[kind.name]}")
     units = {workload.name: workload.unit for workload in workloads.ALL}
-    console.print(results.table("medians; more is better", series, units, systems.Phonevault.name))
+    console.print("medians; more is better", end="\n\n")
+    console.print(results.table(series, units, systems.Phonevault.name))
     results.write_json(arguments.json, "throughput", {"versions": versions, "units": units, "rounds": series})
     return 0
 

@@ -9,6 +9,7 @@ from demo_steps.radio import Radio
 from demo_steps.world import World
 
 SIX_DIGITS = r"(?<![\w-])(\d{3}) ?(\d{3})(?!\w)"
+QUESTION = r"\[y/N\]"
 NAME = "pocket"
 
 
@@ -39,6 +40,8 @@ def pair(world: World, phone: Program, radio: Radio) -> None:
     computer = world.start("the computer", "phonevault", "phone", "pair", radio.connect_spec, "--name", NAME)
     here = "".join(computer.wait_for(SIX_DIGITS, 30).groups())
     there = "".join(phone.wait_for(SIX_DIGITS, 30).groups())
+    for screen in (computer, phone):
+        screen.wait_for(QUESTION)  # an answer typed before the question does not count
     world.report.show(f"the phone shows     {there}\nthe computer shows  {here}")
     world.report.check(here == there, "both show the same six digits, so nobody sits between them")
     phone.answer("y")

@@ -60,18 +60,17 @@ class OrdinaryUser:
 def ordinary_user() -> Iterator[OrdinaryUser]:
     """Makes the home and what must be copied; removes it at the end. Only root can use it."""
     account = pwd.getpwnam("nobody")
-    with tempfile.TemporaryDirectory(prefix="phonevault-nobody-") as name:
+    with tempfile.TemporaryDirectory(prefix="nobody-") as name:
         home = Path(name)
         os.chown(home, account.pw_uid, account.pw_gid)
-        python = _interpreter(account)
         checkout = _within_reach(account, ROOT, home / "checkout")
         packages = _within_reach(account, Path(sysconfig.get_path("purelib")), home / "packages")
+        python = _environment(_interpreter(account), home / "venv", checkout, packages)
         environment = {
             "HOME": name,
             "TMPDIR": name,
             "PATH": "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin",
             "LANG": "C.UTF-8",
-            "PYTHONPATH": f"{checkout}:{packages}",
             "PYTHONDONTWRITEBYTECODE": "1",
             "HYPOTHESIS_STORAGE_DIRECTORY": f"{name}/hypothesis",
             **{key: os.environ[key] for key in ("CI",) if key in os.environ},
@@ -95,6 +94,14 @@ def _interpreter(account: pwd.struct_passwd) -> Path:
         if _succeeds(account, str(candidate), "-c", ""):
             return candidate
     pytest.skip(f"missing: a Python {version} that ordinary users can run")
+
+
+def _environment(interpreter: Path, venv: Path, *paths: Path) -> Path:
+    """A virtual environment with these paths, so that child processes find the packages however they are started."""
+    subprocess.run([str(interpreter), "-m", "venv", "--without-pip", str(venv)], check=True)
+    (packages,) = venv.glob("lib/python*/site-packages")
+    (packages / "paths.pth").write_text("".join(f"{path}\n" for path in paths))
+    return venv / "bin" / "python"
 
 
 def _within_reach(account: pwd.struct_passwd, directory: Path, copy: Path) -> Path:
