@@ -50,6 +50,12 @@ class VaultInUse(PhonevaultError):
     hint = "`phonevault status` lists the mounts; --read-only and --shared allow several mounts of one vault"
 
 
+class CipherUnsupported(PhonevaultError):
+    """The vault's cipher is known to the format, but not to this version's file system."""
+
+    hint = "a later version will have it; --cipher aes-256-gcm works now"
+
+
 class MountpointUnusable(PhonevaultError):
     """The mount point is missing, no directory, not empty, or part of the vault."""
 
@@ -127,8 +133,9 @@ EXIT_CODES: dict[str, int] = {
     "keyslots.errors.NotAVault": 10,
     "keyslots.errors.HeaderDamaged": 11,
     "keyslots.errors.HeaderTampered": 12,
-    "phonevault.fs.errors.DirectoryIdDamaged": 12,
+    "phonevault.fs.errors.Damaged": 12,
     "keyslots.errors.HeaderTooNew": 13,
+    "phonevault.errors.CipherUnsupported": 13,
     "keyslots.errors.WrongKey": 14,
     "phonevault.vault.VaultDirectoryUnusable": 15,
     "keyslots.errors.HeaderUnreadable": 16,
@@ -194,8 +201,8 @@ def describe(error: BaseException) -> ErrorReport | None:
     code = exit_code_of(error)
     if code is None:
         return None
-    if isinstance(error, OSError) and error.filename is not None:
-        message = f"{error.filename}: {error.strerror}"
+    if isinstance(error, OSError) and error.strerror is not None:
+        message = f"{error.filename}: {error.strerror}" if error.filename is not None else error.strerror
     else:
         message = " ".join(str(error).split())
     hint = getattr(error, "hint", "")

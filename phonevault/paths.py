@@ -77,7 +77,7 @@ def private_dir(path: Path) -> Path:
         SettingsError: It cannot be made, is no directory (a symbolic link counts as none), or is not private.
     """
     try:
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _make_private(path)
     except OSError as error:
         raise SettingsError(f"cannot make the directory {path}: {error.strerror}") from error
     if not _is_private(path):
@@ -85,6 +85,13 @@ def private_dir(path: Path) -> Path:
             f"{path} is not a private directory of yours", f"remove it, or: chmod 700 {path} if it is yours"
         )
     return path
+
+
+def _make_private(path: Path) -> None:
+    """Make a directory and its missing parents with mode 0700, whatever the umask is (a FUSE server's is 0)."""
+    if not path.parent.exists():
+        _make_private(path.parent)
+    path.mkdir(mode=0o700, exist_ok=True)
 
 
 def mount_id(mountpoint: str) -> str:

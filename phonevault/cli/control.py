@@ -38,6 +38,8 @@ def _remarks(mount: dict[str, Any]) -> list[str]:
     """What a person wants to know beyond the state."""
     if mount["state"] == "dead":
         return ["its daemon has ended; `phonevault unmount` removes the mount"]
+    if mount["state"] == "unreachable":
+        return ["its daemon does not answer here; mounted with another XDG_RUNTIME_DIR?"]
     remarks = []
     if mount["cause"]:
         remarks.append(mount["cause"])

@@ -16,6 +16,7 @@ from phonevault.cli import phones
 from phonevault.cli.info import cipher_text
 from phonevault.cli.output import note, say
 from phonevault.cli.secret_input import check_output_file, read_secret
+from phonevault.daemon.places import check_cipher
 from phonevault.errors import OutputFileError, SecretInputError
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ def create(
     """
     if no_phone and phone_name is not None:
         raise click.UsageError("--phone and --no-phone exclude each other")
+    check_cipher(cipher)
     path = Path(os.path.abspath(vault))
     _check_code_can_be_given(recovery_file)
     phone = _choose_phone(phone_name, no_phone, passphrase_file)

@@ -66,7 +66,7 @@ def mount(
     or a recovery code it is bound to no phone: it stays open until it is locked or unmounted.
     """
     from keyslots.store import load
-    from phonevault.daemon.places import canonical_vault, prepare_mountpoint
+    from phonevault.daemon.places import canonical_vault, check_cipher, prepare_mountpoint
     from phonevault.daemon.serve import MountPlan
     from phonevault.daemon.state import Policy
 
@@ -74,6 +74,7 @@ def mount(
         raise click.UsageError("--phone, --passphrase-file and --recovery-file exclude each other")
     path = canonical_vault(vault)
     header = load(path).header
+    check_cipher(header.cipher)
     _refuse_second_mount(path, shared or read_only)
     place, removed = prepare_mountpoint(mountpoint, path)
     if removed:

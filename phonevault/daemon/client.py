@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from phonevault.daemon import protocol
-from phonevault.daemon.mounts import MountEntry, canonical_mountpoint, phonevault_mounts
+from phonevault.daemon.mounts import MountEntry, canonical_mountpoint, is_dead, phonevault_mounts
 from phonevault.daemon.protocol import Answer, Request
 from phonevault.errors import ControlError, DaemonGone, ErrorReport, NotMounted, ReportedError
 from phonevault.paths import control_socket_name, runtime_dir
@@ -44,6 +44,7 @@ def call(mountpoint: str, request: Request, secret: bytearray | None = None) -> 
     Raises:
         NotMounted: There is no such mount.
         DaemonGone: There is, but its daemon has ended.
+        ControlError: There is, but its daemon is to be reached elsewhere.
         ReportedError: The daemon answered with an error.
         ControlError: It did not answer, or malformed.
     """
@@ -77,9 +78,7 @@ def find_mounts() -> list[Found]:
                 found[status["mountpoint"]] = Found(status["mountpoint"], status["vault"], True, status)
     for entry in _own_mounts():
         if entry.mountpoint not in found:
-            dead = {"vault": entry.source, "mountpoint": entry.mountpoint, "state": "dead"}
-            status = {**dead, "phone": None, "pid": None}
-            found[entry.mountpoint] = Found(entry.mountpoint, entry.source, False, status)
+            found[entry.mountpoint] = Found(entry.mountpoint, entry.source, False, _without_daemon(entry))
     return sorted(found.values(), key=lambda mount: mount.mountpoint)
 
 
@@ -89,15 +88,11 @@ def resolve(path: str) -> str:
     return canonical_mountpoint(path, known)
 
 
-def dead_mount(mountpoint: str) -> MountEntry | None:
-    """Return this user's entry of the mount table for a canonical mount point if no daemon answers for it."""
-    for entry in _own_mounts():
-        if entry.mountpoint == mountpoint:
-            try:
-                call(mountpoint, Request("status"))
-            except DaemonGone:
-                return entry
-    return None
+def _without_daemon(entry: MountEntry) -> dict[str, Any]:
+    """What is known of a mount whose daemon does not answer here."""
+    state = "dead" if is_dead(entry.mountpoint) else "unreachable"
+    fixed = {"vault": entry.source, "mountpoint": entry.mountpoint, "state": state}
+    return {**fixed, "phone": None, "pid": None}
 
 
 def _own_mounts() -> list[MountEntry]:
@@ -120,7 +115,12 @@ def _connect(mountpoint: str) -> socket.socket:
         return _open(runtime_dir(), control_socket_name(mountpoint))
     except OSError:
         if any(entry.mountpoint == mountpoint for entry in _own_mounts()):
-            raise DaemonGone(f"the mount daemon of {mountpoint} has ended, its mount is dead") from None
+            if is_dead(mountpoint):
+                raise DaemonGone(f"the mount daemon of {mountpoint} has ended, its mount is dead") from None
+            raise ControlError(
+                f"the mount daemon of {mountpoint} has no socket in {runtime_dir()}",
+                "was it mounted with another XDG_RUNTIME_DIR?",
+            ) from None
         raise NotMounted(f"no phonevault mount at {mountpoint}") from None
 
 

@@ -24,8 +24,8 @@ from phonevault.errors import PhonevaultError
 BEAT_S = 1.0
 PING_TIMEOUT_S = 3.0
 """Longer than the freeze takes: an answer that is late, but comes, thaws without a new connection."""
-LOCKED_POLL_S = 0.2
-"""How soon a question from the supervisor is taken up while locked."""
+POLL_S = 0.2
+"""How soon a question from the supervisor is taken up: a blocked read of the link cannot be woken."""
 QUESTION_S = 0.05
 """How long the supervisor may take to answer a sign of life with a question."""
 CONNECT_TIMEOUT_S = 6.0
@@ -182,7 +182,7 @@ class Link:
             left_s = sent_monotonic_s + BEAT_S - time.monotonic()
             if left_s <= 0:
                 return
-            session.wait(min(left_s, LOCKED_POLL_S) if self._is_locked() else left_s)
+            session.wait(min(left_s, POLL_S))
 
     def _is_locked(self) -> bool:
         return self._sink.status.state is state.State.LOCKED

@@ -5,11 +5,14 @@ Nothing here touches a mount: a frozen one would make the caller wait.
 
 from __future__ import annotations
 
+import errno
 import os
 import re
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 
+DEAD_TIMEOUT_S = 0.5
 FILESYSTEM_TYPE = "fuse.phonevault"
 _ESCAPE = re.compile(rb"\\([0-7]{3})")
 
@@ -68,6 +71,25 @@ def canonical_mountpoint(path: str, known: set[str]) -> str:
     if resolved in known:
         return resolved
     return os.path.realpath(resolved)
+
+
+def is_dead(mountpoint: str) -> bool:
+    """Return whether the kernel says that nobody serves a mount any more (ENOTCONN).
+
+    A living mount that is frozen does not answer at all; so the question is put in a thread and given up soon.
+    """
+    answer: list[int] = []
+
+    def ask() -> None:
+        try:
+            os.stat(mountpoint)
+        except OSError as error:
+            answer.append(error.errno or 0)
+
+    thread = threading.Thread(target=ask, daemon=True)
+    thread.start()
+    thread.join(DEAD_TIMEOUT_S)
+    return answer in ([errno.ENOTCONN], [errno.ECONNABORTED])
 
 
 def _unescape(field: bytes) -> str:

@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
-import errno
 import os
 from pathlib import Path
 
-from phonevault.daemon.client import dead_mount
-from phonevault.daemon.mounts import canonical_mountpoint, phonevault_mounts
-from phonevault.errors import MountpointTaken, MountpointUnusable
+from phonevault.daemon.mounts import canonical_mountpoint, is_dead, phonevault_mounts
+from phonevault.errors import CipherUnsupported, MountpointTaken, MountpointUnusable
+
+CIPHERS = ("aes-256-gcm",)
+"""What `phonevault.fs` can do."""
 
 
 def canonical_vault(path: str) -> Path:
     """Return a vault's absolute path, symbolic links resolved; whether it is a vault is found out later."""
     return Path(os.path.realpath(path))
+
+
+def check_cipher(cipher: str) -> None:
+    """Refuse a cipher that the file system does not have yet.
+
+    Raises:
+        CipherUnsupported: As said.
+    """
+    if cipher not in CIPHERS:
+        raise CipherUnsupported(f"this version cannot use {cipher} yet")
 
 
 def prepare_mountpoint(path: str, vault: Path) -> tuple[Path, bool]:
@@ -43,7 +54,7 @@ def prepare_mountpoint(path: str, vault: Path) -> tuple[Path, bool]:
 
 
 def _remove_dead(mountpoint: str) -> bool:
-    if dead_mount(mountpoint) is None or not _answers_nothing(mountpoint):
+    if not is_dead(mountpoint):
         raise MountpointTaken(f"a vault is mounted on {mountpoint} already")
     remove_dead(mountpoint)
     return True
@@ -58,15 +69,6 @@ def remove_dead(mountpoint: str) -> None:
     from phonevault.fuse.mount import unmount
 
     unmount(Path(mountpoint), lazy=True)
-
-
-def _answers_nothing(mountpoint: str) -> bool:
-    """Whether the kernel says that nobody serves the mount (ENOTCONN); asked only if no daemon answered."""
-    try:
-        os.stat(mountpoint)
-    except OSError as error:
-        return error.errno in (errno.ENOTCONN, errno.ECONNABORTED)
-    return False
 
 
 def _check_apart(mountpoint: Path, vault: Path) -> None:
