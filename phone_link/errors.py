@@ -3,7 +3,7 @@
 No message ever contains a secret.
 """
 
-# ruff: noqa: N818  (the names are the states people speak of, not "…Error")
+
 
 from __future__ import annotations
 

@@ -65,6 +65,7 @@ class Phone:
                 self.stream.write(bytes(int(count)))
             case ["deaf"]:
                 self.hearing.clear()
+                say("deaf")
             case ["hear"]:
                 self.hearing.set()
 
