@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import struct
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,11 @@ from phonevault.daemon.protocol import Answer, Request
 from phonevault.errors import ControlError, DaemonGone, ErrorReport, NotMounted, ReportedError
 from phonevault.paths import control_socket_name, runtime_dir
 
-CONNECT_TIMEOUT_S = 5.0
+CONNECT_TIMEOUT_S = 5
 ANSWER_TIMEOUT_S = 90.0
 """Longer than a phone's user may take to agree."""
 END_TIMEOUT_S = 15.0
+_TIMEVAL = struct.Struct("@ll")
 
 
 @dataclass(frozen=True)
@@ -113,7 +115,7 @@ def _status_of(directory: Path, name: str) -> dict[str, Any] | None:
 def _connect(mountpoint: str) -> socket.socket:
     try:
         return _open(runtime_dir(), control_socket_name(mountpoint))
-    except OSError:
+    except (FileNotFoundError, ConnectionRefusedError):
         if any(entry.mountpoint == mountpoint for entry in _own_mounts()):
             if is_dead(mountpoint):
                 raise DaemonGone(f"the mount daemon of {mountpoint} has ended, its mount is dead") from None
@@ -122,6 +124,8 @@ def _connect(mountpoint: str) -> socket.socket:
                 "was it mounted with another XDG_RUNTIME_DIR?",
             ) from None
         raise NotMounted(f"no phonevault mount at {mountpoint}") from None
+    except OSError as error:
+        raise ControlError(f"the mount daemon of {mountpoint} does not answer: {error.strerror}") from error
 
 
 def _open(directory: Path, name: str) -> socket.socket:
@@ -129,8 +133,10 @@ def _open(directory: Path, name: str) -> socket.socket:
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     folder = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        connection.settimeout(CONNECT_TIMEOUT_S)
+        # A socket with a Python timeout is non-blocking and does not wait for a place in a full backlog.
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, _TIMEVAL.pack(CONNECT_TIMEOUT_S, 0))
         connection.connect(f"/proc/self/fd/{folder}/{name}")
+        connection.settimeout(CONNECT_TIMEOUT_S)
     except BaseException:
         connection.close()
         raise

@@ -16,6 +16,7 @@ from phonevault.errors import ControlError, describe
 
 REQUEST_TIMEOUT_S = 5.0
 MAX_CONNECTIONS = 8
+BACKLOG = 32
 _UCRED = struct.Struct("iII")
 """struct ucred of unix(7): pid, uid, gid."""
 
@@ -159,7 +160,7 @@ def _bind(directory: Path, name: str) -> socket.socket:
     try:
         server.bind(f"/proc/self/fd/{folder}/{name}")
         os.chmod(directory / name, 0o600)
-        server.listen(MAX_CONNECTIONS)
+        server.listen(BACKLOG)
     except BaseException:
         server.close()
         raise

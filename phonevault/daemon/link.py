@@ -31,6 +31,8 @@ QUESTION_S = 0.05
 CONNECT_TIMEOUT_S = 6.0
 BACKOFF_S = (0.2, 0.5, 1.0, 2.0)
 """Pauses between attempts to connect; the last one repeats."""
+STABLE_S = 5.0
+"""After a link that held this long the next attempt is made at once."""
 
 
 class PhoneSession(Protocol):
@@ -98,6 +100,7 @@ class Link:
         self._wake = threading.Event()
         self._ticket: int | None = None
         self._failures = 0
+        self._connected_s = time.monotonic()
         self._problem = ""
         self._thread = threading.Thread(target=self._run, name="link", daemon=True)
 
@@ -147,14 +150,11 @@ class Link:
         """One heartbeat, one question, or one attempt to connect."""
         session = self._session
         if session is None:
+            if self._failures:
+                self._wake.wait(BACKOFF_S[min(self._failures, len(BACKOFF_S)) - 1])
             self._wake.clear()
-            try:
-                self._connect()
-            except LinkError as error:
-                self._set_problem(error)
-                self._give_up_question(error)
-                self._wake.wait(BACKOFF_S[min(self._failures, len(BACKOFF_S) - 1)])
-                self._failures += 1
+            if not self._stop:
+                self._reconnect()
             return
         try:
             if self._ticket is not None:
@@ -163,11 +163,17 @@ class Link:
         except LinkError as error:
             self._lost(error)
 
-    def _connect(self) -> None:
-        session = self._phone.connect(CONNECT_TIMEOUT_S)
+    def _reconnect(self) -> None:
+        try:
+            session = self._phone.connect(CONNECT_TIMEOUT_S)
+        except LinkError as error:
+            self._failures += 1
+            self._set_problem(error)
+            self._give_up_question(error)
+            return
         session.on_lock(self._phone_says_lock)
         self._session = session
-        self._failures = 0
+        self._connected_s = time.monotonic()
         self._problem = ""
         log(f"{self._phone.name} is back")
 
@@ -213,6 +219,9 @@ class Link:
     def _lost(self, error: LinkError) -> None:
         self._set_problem(error)
         self._drop()
+        # A link that breaks again and again as soon as it is there must not be built up without a pause.
+        lived_s = time.monotonic() - self._connected_s
+        self._failures = 0 if lived_s >= STABLE_S else self._failures + 1
         self._sink.post(state.LinkLost())
 
     def _drop(self) -> None:

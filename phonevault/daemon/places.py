@@ -8,7 +8,7 @@ from pathlib import Path
 from phonevault.daemon.mounts import canonical_mountpoint, is_dead, phonevault_mounts
 from phonevault.errors import CipherUnsupported, MountpointTaken, MountpointUnusable
 
-CIPHERS = ("aes-256-gcm",)
+CIPHERS = ("aes-256-gcm", "aes-256-xts")
 """What `phonevault.fs` can do."""
 
 
