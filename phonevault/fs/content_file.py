@@ -10,6 +10,7 @@ import logging
 import os
 import threading
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import replace
 
 from phonevault.fs.errors import FileDamaged
@@ -122,8 +123,16 @@ class ContentFile(ABC):
     def _forget_ciphers(self) -> None:
         """Drop every object that holds the file key."""
 
-    def _put(self, sealed: memoryview, where: int) -> None:
-        """Write ciphertext whole, or take back what went beyond the old end."""
+    def _put(
+        self, sealed: memoryview, where: int, old_end: Callable[[], tuple[int, memoryview]] | None = None
+    ) -> None:
+        """Write ciphertext whole, or take back what went beyond the old end.
+
+        Args:
+            sealed: ciphertext.
+            where: offset in the ciphertext file.
+            old_end: makes the file's old last piece anew (its offset and ciphertext), if the write begins by replacing it.
+        """
         done = 0
         try:
             while done < len(sealed):
@@ -134,6 +143,10 @@ class ContentFile(ABC):
                     os.ftruncate(self.fd, self._cipher_size)
                 if self._cipher_size == 0:
                     self._drop_key()
+            if done and old_end is not None:
+                place, piece = old_end()
+                with contextlib.suppress(OSError):
+                    os.pwrite(self.fd, piece, place)
             raise
         self._cipher_size = max(self._cipher_size, where + done)
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from functools import partial
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -87,6 +89,7 @@ class GcmFile(ContentFile):
         position = len(prefix)
         cipher[:position] = prefix
         encrypt, file_id = aead.encrypt_into, header.file_id
+        old_end: Callable[[], tuple[int, memoryview]] | None = None
         for block in range(first, last + 1):
             begin = block * block_size
             stop = min(begin + block_size, new_total)
@@ -94,6 +97,9 @@ class GcmFile(ContentFile):
                 source = data[begin - offset : stop - offset]
             else:
                 source = self._merge(keys, block, stop, total, offset, data, cipher[position:], plain)
+            if begin < total < stop:
+                kept = memoryview(bytes(source[: total - begin]))
+                old_end = partial(self._sealed_end, keys, block, kept)
             # Nonce rule: 95 random bits under the file's own key; the lowest bit of the first byte is the end bit.
             number = (block - first) * NONCE_BYTES
             nonce = bytearray(nonces[number : number + NONCE_BYTES])
@@ -106,7 +112,7 @@ class GcmFile(ContentFile):
             )
             position += sealed
         where = 0 if prefix and first == 0 else layout.offset_of(first)
-        self._put(cipher[:position], where)
+        self._put(cipher[:position], where, old_end)
 
     def _prepare(
         self, keys: TreeKeys, total: int, first: int, cipher: memoryview, plain: memoryview
@@ -157,7 +163,12 @@ class GcmFile(ContentFile):
         block, length = divmod(total, self._layout.block_size)
         self._open_blocks(keys, block, block, total, cipher, plain)
         plain[length : self._layout.block_size] = bytes(self._layout.block_size - length)
-        self._put(self._seal(keys, block, plain[: self._layout.block_size]), self._layout.offset_of(block))
+        kept = memoryview(bytes(plain[:length]))
+        self._put(
+            self._seal(keys, block, plain[: self._layout.block_size]),
+            self._layout.offset_of(block),
+            partial(self._sealed_end, keys, block, kept),
+        )
 
     def _cut(self, keys: TreeKeys, size: int, total: int, cipher: memoryview, plain: memoryview) -> None:
         block_size = self._layout.block_size
@@ -167,6 +178,10 @@ class GcmFile(ContentFile):
         self._put(sealed, self._layout.offset_of(block))
         self._cipher_size = self._layout.cipher_size(size)
         os.ftruncate(self.fd, self._cipher_size)
+
+    def _sealed_end(self, keys: TreeKeys, block: int, source: memoryview) -> tuple[int, memoryview]:
+        """Place and ciphertext of a last block that a failed write has to put back."""
+        return self._layout.offset_of(block), self._seal(keys, block, source)
 
     def _seal(self, keys: TreeKeys, block: int, source: memoryview) -> memoryview:
         """One block as the last of its file. Nonce rule as in :meth:`_write`."""

@@ -166,24 +166,25 @@ def test_holes_take_no_room_and_read_as_zeros(tmp_path: Path, keys: TreeKeys) ->
     contents.close()
 
 
+@pytest.mark.parametrize("size", [8192, 8300, 7000, 1])
 def test_a_failed_write_leaves_what_was_there(
-    tmp_path: Path, keys: TreeKeys, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, keys: TreeKeys, monkeypatch: pytest.MonkeyPatch, size: int
 ) -> None:
     contents = Contents(tmp_path / "f", keys)
-    contents.write(0, b"a" * 8192)
-    real = os.pwrite
+    contents.write(0, b"a" * size)
+    real, room = os.pwrite, LAYOUT.cipher_size(8192) + 1000
 
     def full_disk(fd: int, data: bytes, offset: int) -> int:
-        if offset + len(data) > LAYOUT.cipher_size(8192) + 1000:
-            if offset < LAYOUT.cipher_size(8192) + 1000:
-                return real(fd, data[: LAYOUT.cipher_size(8192) + 1000 - offset], offset)
+        if offset + len(data) > room:
+            if offset < room:
+                return real(fd, data[: room - offset], offset)
             raise OSError(errno.ENOSPC, "no space")
         return real(fd, data, offset)
 
     monkeypatch.setattr(os, "pwrite", full_disk)
     with pytest.raises(OSError, match="no space"):
-        contents.write(8192, b"b" * 40000)
+        contents.write(size, b"b" * 40000)
     monkeypatch.undo()
     contents.reopen()
-    assert contents.read(0, MAX) == b"a" * 8192
+    assert contents.read(0, MAX) == b"a" * size
     contents.close()
