@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import shutil
 import subprocess
-import sysconfig
 import tarfile
 import tempfile
 from pathlib import Path
@@ -43,15 +43,11 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _plan(here: Path, stream_mib: int) -> workloads.Plan:
-    archive = here / "source.tar"
-    library = Path(sysconfig.get_path("stdlib"))
-
-    def kept(member: tarfile.TarInfo) -> tarfile.TarInfo | None:
-        skipped = tree.NOT_THE_LIBRARY(str(library), [Path(member.name).name])
-        return None if skipped else member
-
+    archive, library = here / "source.tar", here / "library"
+    tree.copy_library(library)
     with tarfile.open(archive, "w") as tar:
-        tar.add(library, "library", filter=kept)
+        tar.add(library, "library")
+    shutil.rmtree(library)
     with tarfile.open(archive) as tar:
         return workloads.Plan(stream_mib, archive, len(tar.getnames()))
 

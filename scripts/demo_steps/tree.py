@@ -19,10 +19,20 @@ ENTRIES_WANTED = 2_500
 
 
 def make(target: Path) -> None:
-    """The interpreter's standard library, and a directory with the rarer things a file system must keep.
+    """The interpreter's standard library, and a directory with the rarer things a file system must keep."""
+    copy_library(target)
+    extras = target / "rarer things"
+    extras.mkdir()
+    _links(extras)
+    _names(extras)
+    _modes(extras)
+    _sparse(extras / "sparse")
 
-    Debian's library is split into packages; where less than some thousand entries are there, installed packages
-    fill it up.
+
+def copy_library(target: Path) -> None:
+    """The interpreter's standard library.
+
+    Debian's is split into packages; where less than some thousand entries are there, installed packages fill it up.
     """
     shutil.copytree(sysconfig.get_path("stdlib"), target, symlinks=True, ignore=NOT_THE_LIBRARY)
     for package in sorted(Path(sysconfig.get_path("purelib")).iterdir()):
@@ -31,12 +41,6 @@ def make(target: Path) -> None:
         if package.is_dir():
             copy = target / "site-packages" / package.name
             shutil.copytree(package, copy, symlinks=True, ignore=NOT_THE_LIBRARY)
-    extras = target / "rarer things"
-    extras.mkdir()
-    _links(extras)
-    _names(extras)
-    _modes(extras)
-    _sparse(extras / "sparse")
 
 
 def _links(directory: Path) -> None:
