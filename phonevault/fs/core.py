@@ -190,8 +190,9 @@ class Core:
         """
         if node.contents is not None:
             return os.fstat(node.contents.fd)
-        if node.handle is not None:
-            return os.fstat(node.handle.fd)
+        handle = node.handle
+        if handle is not None:
+            return os.fstat(handle.fd)
         parent, stored = self.nodes.place(node)
         handle = self.nodes.directory(parent)
         status = self.stat_entry(handle.fd, stored)

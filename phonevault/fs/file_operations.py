@@ -139,6 +139,9 @@ class FileOperations:
             with node.contents.lock:
                 os.dup2(fd, node.contents.fd, inheritable=False)
             os.close(fd)
+        elif node.handle is not None:
+            fd = os.open(f"/proc/self/fd/{node.handle.fd}", flags | os.O_CLOEXEC)
+            node.contents = self._core.contents(fd)
         else:
             parent, stored = self._core.nodes.place(node)
             handle = self._core.nodes.directory(parent)

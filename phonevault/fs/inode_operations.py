@@ -77,7 +77,11 @@ class InodeOperations:
     def readlink(self, request: Request) -> bytes:
         """READLINK."""
         core = self._core
-        parent, stored = core.nodes.place(core.nodes.get(request.nodeid))
+        node = core.nodes.get(request.nodeid)
+        pin = node.handle
+        if pin is not None:
+            return core.keys.open_target(os.readlink("", dir_fd=pin.fd))
+        parent, stored = core.nodes.place(node)
         handle = core.nodes.directory(parent)
         return core.keys.open_target(os.readlink(stored, dir_fd=handle.fd))
 
@@ -106,17 +110,16 @@ class _Path:
     """An object pinned by an O_PATH descriptor while its attributes are set: no link in its place can mislead us."""
 
     def __init__(self, core: Core, node: Node) -> None:
-        self._is_link = stat.S_ISLNK(node.mode)
+        pin = node.handle
         if node.contents is not None:
             self._fd = os.dup(node.contents.fd)
-        elif node.handle is not None:
-            self._fd = os.dup(node.handle.fd)
+        elif pin is not None:
+            self._fd = os.dup(pin.fd)
         else:
             core.stat_node(node)
             parent, stored = core.nodes.place(node)
             handle = core.nodes.directory(parent)
             self._fd = os.open(stored, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=handle.fd)
-            self._parent, self._stored = handle, stored
         self.name = f"/proc/self/fd/{self._fd}"
 
     def __enter__(self) -> None:
@@ -127,10 +130,7 @@ class _Path:
 
     def chown(self, uid: int, gid: int) -> None:
         uid, gid = (-1 if value == _KEEP else value for value in (uid, gid))
-        if self._is_link:
-            os.chown(self._stored, uid, gid, dir_fd=self._parent.fd, follow_symlinks=False)
-        else:
-            os.chown(self.name, uid, gid)
+        os.chown(self.name, uid, gid)
 
     def kill_suidgid(self) -> None:
         mode = stat.S_IMODE(os.stat(self.name).st_mode)
@@ -147,10 +147,7 @@ class _Path:
             status.st_atime_ns if atime is None else atime,
             status.st_mtime_ns if mtime is None else mtime,
         )
-        if self._is_link:
-            os.utime(self._stored, ns=times, dir_fd=self._parent.fd, follow_symlinks=False)
-        else:
-            os.utime(self.name, ns=times)
+        os.utime(self.name, ns=times)
 
     @staticmethod
     def _time(valid: int, given: int, is_now: int, seconds: int, nanoseconds: int, now: int) -> int | None:

@@ -17,10 +17,11 @@ from phonevault.fs.content_file import ContentFile
 from phonevault.fuse import abi
 
 _DIRECTORY_DESCRIPTORS = 512
-_PATH_FLAGS = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_PIN_FLAGS = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
+_PATH_FLAGS = _PIN_FLAGS | os.O_DIRECTORY
 
 
-class DirectoryHandle:
+class PathHandle:
     """An open O_PATH descriptor; closed when the last user lets go of it, so that eviction harms no request under way."""
 
     __slots__ = ("fd",)
@@ -30,6 +31,11 @@ class DirectoryHandle:
 
     def __del__(self) -> None:
         os.close(self.fd)
+
+
+def pinned(directory_fd: int, stored: str) -> PathHandle:
+    """A handle of an entry of any kind; while it lives, the inode number is not given to a new object."""
+    return PathHandle(os.open(stored, _PIN_FLAGS, dir_fd=directory_fd))
 
 
 class Node:
@@ -42,6 +48,7 @@ class Node:
         lookups: how often the kernel was told of it and has not forgotten it.
         links: where it is: parent and stored name, several for hard links, none once unlinked.
         directory_id: of a directory, once read.
+        handle: of a directory while it is in use; of any object without a known name.
         contents: of a regular file while it is open.
         opens: open handles.
         writers: it may have dirty data in the kernel's cache.
@@ -59,7 +66,7 @@ class Node:
         self.lookups = 0
         self.links: list[tuple[Node, str]] = []
         self.directory_id: bytes | None = None
-        self.handle: DirectoryHandle | None = None
+        self.handle: PathHandle | None = None
         self.contents: ContentFile | None = None
         self.opens = 0
         self.writable = False
@@ -78,7 +85,7 @@ class NodeTable:
         fd = os.open(root, _PATH_FLAGS)
         status = os.fstat(fd)
         self.root = Node(abi.ROOT_ID, (status.st_dev, status.st_ino), status.st_mode)
-        self.root.handle = DirectoryHandle(fd)
+        self.root.handle = PathHandle(fd)
         self.root.lookups = 1
         self._next = abi.ROOT_ID + 1
         self._by_id: dict[int, Node] = {abi.ROOT_ID: self.root}
@@ -122,6 +129,8 @@ class NodeTable:
             if place not in node.links:
                 if stat.S_ISDIR(node.mode):
                     node.links.clear()
+                else:
+                    node.handle = None
                 node.links.append(place)
             return node
 
@@ -141,16 +150,23 @@ class NodeTable:
         """The living node of a ciphertext object, if there is one."""
         return self._by_key.get((status.st_dev, status.st_ino))
 
-    def unlinked(self, status: os.stat_result, parent: Node, stored: str, *, last: bool) -> None:
-        """A name is gone; with ``last`` the object too, and its inode number may come again."""
+    def unlinked(self, pin: PathHandle, parent: Node, stored: str, *, last: bool) -> None:
+        """A name is gone; with ``last`` it was the only one.
+
+        ``pin`` was opened before, so that until here no new object could have the inode number. With the last name that
+        is known gone it stays with the node: a program that holds the object still asks for it, until the kernel forgets it.
+        """
         with self.lock:
-            node = self.find(status)
+            node = self.find(os.fstat(pin.fd))
             if node is None:
                 return
             if (parent, stored) in node.links:
                 node.links.remove((parent, stored))
             if last:
                 del self._by_key[node.key]
+            if not node.links and node.id in self._by_id:
+                self._open_directories.pop(node.id, None)
+                node.handle = pin
 
     def moved(self, status: os.stat_result, source: tuple[Node, str], target: tuple[Node, str]) -> None:
         """An object has another place."""
@@ -159,7 +175,7 @@ class NodeTable:
             if node is not None:
                 node.links = [target if place == source else place for place in node.links]
 
-    def directory(self, node: Node) -> DirectoryHandle:
+    def directory(self, node: Node) -> PathHandle:
         """An O_PATH descriptor of a directory; hold the handle while using its ``fd``.
 
         Raises:
@@ -171,7 +187,7 @@ class NodeTable:
         with self.lock:
             parent, stored = self.place(node)
             above = self.directory(parent)
-            handle = DirectoryHandle(os.open(stored, _PATH_FLAGS, dir_fd=above.fd))
+            handle = PathHandle(os.open(stored, _PATH_FLAGS, dir_fd=above.fd))
             status = os.fstat(handle.fd)
             if (status.st_dev, status.st_ino) != node.key:
                 raise OSError(errno.ESTALE, "another directory is in its place")

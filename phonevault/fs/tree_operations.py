@@ -13,7 +13,7 @@ import stat
 from phonevault.fs import dirid, names
 from phonevault.fs.attributes import device_from_kernel
 from phonevault.fs.core import Core, temporary_name, write_durably
-from phonevault.fs.nodes import Node
+from phonevault.fs.nodes import Node, PathHandle, pinned
 from phonevault.fs.syscalls import RENAME_EXCHANGE, RENAME_NOREPLACE, rename
 from phonevault.fuse import abi
 from phonevault.fuse.request import Request
@@ -128,9 +128,10 @@ class TreeOperations:
         parent = core.nodes.get(request.nodeid)
         stored = core.stored(parent, abi.name_of(request.body))
         handle = core.nodes.directory(parent)
-        status = core.stat_entry(handle.fd, stored)
+        pin = pinned(handle.fd, stored)
+        last = os.fstat(pin.fd).st_nlink <= 1
         os.unlink(stored, dir_fd=handle.fd)
-        self._gone(status, parent, stored, handle.fd, last=status.st_nlink <= 1)
+        self._gone(pin, parent, stored, handle.fd, last=last)
         return b""
 
     def rmdir(self, request: Request) -> bytes:
@@ -139,12 +140,12 @@ class TreeOperations:
         parent = core.nodes.get(request.nodeid)
         stored = core.stored(parent, abi.name_of(request.body))
         handle = core.nodes.directory(parent)
-        status = core.stat_entry(handle.fd, stored)
+        pin = pinned(handle.fd, stored)
         self._check_empty(handle.fd, stored)
         temporary = temporary_name()
         os.rename(stored, temporary, src_dir_fd=handle.fd, dst_dir_fd=handle.fd)
         core.remove_leftover(handle.fd, temporary)
-        self._gone(status, parent, stored, handle.fd, last=True)
+        self._gone(pin, parent, stored, handle.fd, last=True)
         return b""
 
     def _check_empty(self, directory_fd: int, stored: str) -> None:
@@ -166,14 +167,12 @@ class TreeOperations:
         finally:
             os.close(fd)
 
-    def _gone(
-        self, status: os.stat_result, parent: Node, stored: str, directory_fd: int, *, last: bool
-    ) -> None:
+    def _gone(self, pin: PathHandle, parent: Node, stored: str, directory_fd: int, *, last: bool) -> None:
         """After a name went: its sidecar, and the node's place."""
         if names.is_long(stored):
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(stored + names.LONG_SUFFIX, dir_fd=directory_fd)
-        self._core.nodes.unlinked(status, parent, stored, last=last)
+        self._core.nodes.unlinked(pin, parent, stored, last=last)
 
     # -- about --------------------------------------------------------------------------------------------
 
@@ -197,10 +196,11 @@ class TreeOperations:
         new = names.stored_name(encoded)
         source_handle, target_handle = core.nodes.directory(source), core.nodes.directory(target)
         moved = core.stat_entry(source_handle.fd, old)
+        pin, replaced = None, None
         try:
-            replaced = core.stat_entry(target_handle.fd, new)
+            pin = pinned(target_handle.fd, new)
+            replaced = os.fstat(pin.fd)
         except FileNotFoundError:
-            replaced = None
             core.write_sidecar(target_handle.fd, encoded)
         if replaced is not None and os.path.samestat(moved, replaced):
             return b""
@@ -215,9 +215,9 @@ class TreeOperations:
                 self._replace_directory(source_handle.fd, old, target_handle.fd, new)
             else:
                 rename(source_handle.fd, old, target_handle.fd, new, flags)
-            if replaced is not None:
+            if pin is not None and replaced is not None:
                 last = stat.S_ISDIR(replaced.st_mode) or replaced.st_nlink <= 1
-                core.nodes.unlinked(replaced, target, new, last=last)
+                core.nodes.unlinked(pin, target, new, last=last)
             core.nodes.moved(moved, (source, old), (target, new))
         if names.is_long(old):
             with contextlib.suppress(FileNotFoundError):
