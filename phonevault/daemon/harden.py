@@ -1,4 +1,4 @@
-"""What a process that holds keys switches off: core dumps, and being read by others of the same user."""
+"""The process that holds keys: no core dumps, not read by others of the same user, and descriptors enough."""
 
 from __future__ import annotations
 
@@ -21,3 +21,9 @@ def forbid_dumps() -> None:
     if libc.prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) != 0:
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number), "prctl(PR_SET_DUMPABLE)")
+
+
+def allow_many_files() -> None:
+    """As many open descriptors as the hard limit grants: each file open in the mount costs one here, too."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

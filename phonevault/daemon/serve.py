@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from phonevault.daemon import state
 from phonevault.daemon.clock import boottime_s
 from phonevault.daemon.control import ControlServer
-from phonevault.daemon.harden import forbid_dumps
+from phonevault.daemon.harden import allow_many_files, forbid_dumps
 from phonevault.daemon.keys import Identified, KeySource
 from phonevault.daemon.link import CONNECT_TIMEOUT_S, Link, Phone, PhoneSession
 from phonevault.daemon.log import log
@@ -100,6 +100,7 @@ def mount_and_serve(
         VaultInUse, KeyslotsError, LinkError, FuseError, SettingsError: Nothing is mounted then.
     """
     forbid_dumps()
+    allow_many_files()
     os.umask(0o077)
     tree_lock = hold_tree(plan.vault, shared=plan.shared or plan.read_only)
     try:
