@@ -27,7 +27,7 @@ class NotAVault(KeyslotsError):
 class HeaderDamaged(KeyslotsError):
     """No sound copy of the header is left (bit rot, a torn or missing copy)."""
 
-    hint = "put a backup back with: phonevault header restore VAULT FILE"
+    hint = "copy phonevault.json back into the vault from a backup of it"
 
 
 class HeaderTampered(KeyslotsError):
@@ -79,7 +79,7 @@ class WrongRecoveryCode(WrongKey):
 class WrongPhone(WrongKey):
     """The phone holds the key of no slot."""
 
-    hint = "phonevault slot list VAULT shows whose phones open it"
+    hint = "phonevault info VAULT shows whose phones open it"
 
 
 class NotMine(WrongKey):

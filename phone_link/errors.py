@@ -3,8 +3,6 @@
 No message ever contains a secret.
 """
 
-
-
 from __future__ import annotations
 
 CKR_KEY_HANDLE_INVALID = 0x60
@@ -39,9 +37,13 @@ class SpecError(LinkError, ValueError):
 class LinkClosed(LinkError):
     """The peer is gone, or this side closed the stream."""
 
+    hint = "the phone went out of range or its phonevault program ended: try again when it is back"
+
 
 class LinkTimeout(LinkError):
     """The peer did not answer in time. After a timed-out command the link is closed."""
+
+    hint = "is the phone in range, and no question waiting on its screen?"
 
 
 class PhoneAbsent(LinkError):
@@ -101,6 +103,8 @@ class PhoneError(LinkError):
 class PinIncorrect(PhoneError):
     """CKR_PIN_INCORRECT. `tries_left` is None if the phone does not say."""
 
+    hint = "after the last try the phone blocks its PIN until it is given its PUK"
+
     def __init__(self, tries_left: int | None = None, message: str = "") -> None:
         left = "" if tries_left is None else f", {tries_left} {'try' if tries_left == 1 else 'tries'} left"
         super().__init__(CKR_PIN_INCORRECT, message or f"wrong PIN{left}")
@@ -110,7 +114,7 @@ class PinIncorrect(PhoneError):
 class PinLocked(PhoneError):
     """CKR_PIN_LOCKED: too many wrong PINs."""
 
-    hint = "unblock the phone's key store with its PUK"
+    hint = "give it a new PIN with its PUK, on the phone: phonevault-phone unblock STORE"
 
     def __init__(self, message: str = "") -> None:
         super().__init__(CKR_PIN_LOCKED, message or "the phone's PIN is blocked")
@@ -128,6 +132,8 @@ class PinRequired(PhoneError):
 class UserRefused(PhoneError):
     """CKR_FUNCTION_REJECTED: the phone's user or its policy said no."""
 
+    hint = "say yes on the phone when it asks; a phone that was locked must be unlocked on the phone first"
+
     def __init__(self, message: str = "") -> None:
         super().__init__(CKR_FUNCTION_REJECTED, message or "refused on the phone")
 
@@ -135,12 +141,16 @@ class UserRefused(PhoneError):
 class KeyNotFound(PhoneError):
     """CKR_KEY_HANDLE_INVALID: the phone has no such key."""
 
+    hint = "was the store on the phone made anew? then pair again: phonevault phone pair SPEC"
+
     def __init__(self, message: str = "") -> None:
         super().__init__(CKR_KEY_HANDLE_INVALID, message or "the phone does not have this key")
 
 
 class DecryptFailed(PhoneError):
     """CKR_ENCRYPTED_DATA_INVALID: the ciphertext does not open under the phone's key."""
+
+    hint = "phonevault info VAULT shows whose phones open it"
 
     def __init__(self, message: str = "") -> None:
         super().__init__(

@@ -94,7 +94,7 @@ class AtClient:
                 return self._response(f"AT{line}", time.monotonic() + timeout_s)
             except LinkTimeout:
                 self._stream.close()
-                raise LinkTimeout(f"the phone did not answer within {timeout_s:g} s") from None
+                raise LinkTimeout(f"the phone did not answer within {round(timeout_s, 1):g} s") from None
             except LinkError:
                 self._stream.close()
                 raise

@@ -77,12 +77,13 @@ def is_dead(mountpoint: str) -> bool:
     """Return whether the kernel says that nobody serves a mount any more (ENOTCONN).
 
     A living mount that is frozen does not answer at all; so the question is put in a thread and given up soon.
+    The question is statfs(2): the kernel answers stat(2) from its cache, also after the daemon's end.
     """
     answer: list[int] = []
 
     def ask() -> None:
         try:
-            os.stat(mountpoint)
+            os.statvfs(mountpoint)
         except OSError as error:
             answer.append(error.errno or 0)
 

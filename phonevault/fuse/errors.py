@@ -30,11 +30,15 @@ class MountpointError(FuseError):
 class MountFailed(FuseError):
     """fusermount3 or mount(2) refused."""
 
+    hint = (
+        "does /dev/fuse belong to the kernel's FUSE (ls -l: 10, 229), and may you write in the mount point?"
+    )
+
 
 class MountBusy(FuseError):
     """The mount cannot be taken away: files in it are open."""
 
-    hint = "close the programs that use it, or try again with --force"
+    hint = "close the programs that use it, and try again"
 
 
 class ProtocolMismatch(FuseError):

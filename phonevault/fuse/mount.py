@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import array
 import os
+import re
 import shutil
 import socket
 import stat
@@ -75,8 +76,12 @@ def check_fuse() -> str:
         FuseUnavailable: no /dev/fuse.
         FusermountMissing: no fusermount3 in PATH.
     """
-    if not _DEVICE.exists():
-        raise FuseUnavailable(f"there is no {_DEVICE}: the kernel offers no FUSE here")
+    try:
+        is_device = stat.S_ISCHR(_DEVICE.stat().st_mode)
+    except OSError:
+        raise FuseUnavailable(f"there is no {_DEVICE}: the kernel offers no FUSE here") from None
+    if not is_device:
+        raise FuseUnavailable(f"{_DEVICE} is no character device: the kernel offers no FUSE here")
     program = shutil.which("fusermount3")
     if program is None:
         raise FusermountMissing("the program fusermount3 was not found")
@@ -148,10 +153,11 @@ def _receive_descriptor(channel: socket.socket) -> int | None:
     return None
 
 
-def _refusal(complaint: str) -> MountFailed:
-    error = MountFailed(
-        f"mounting failed: {complaint.removeprefix('fusermount3: ') or 'fusermount3 gave no reason'}"
-    )
+def _refusal(complaint: str) -> FuseUnavailable | MountFailed:
+    reason = re.sub(r"^\S*fusermount3: ", "", complaint) or "fusermount3 gave no reason"
+    if "fuse device not found" in complaint:  # the node is there, the kernel module is not
+        return FuseUnavailable(f"{_DEVICE} does not work: {reason}")
+    error = MountFailed(f"mounting failed: {reason}")
     if "user_allow_other" in complaint:
         error.hint = "an ordinary user needs the line 'user_allow_other' in /etc/fuse.conf for --allow-other"
     elif "open /dev/fuse: Permission denied" in complaint:  # fusermount3 opens it with the user's rights
