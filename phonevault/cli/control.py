@@ -58,8 +58,11 @@ def _remarks(mount: dict[str, Any]) -> list[str]:
     return remarks
 
 
+# A mount point is a plain string here: click.Path would stat it, and a frozen folder does not answer.
+
+
 @click.command()
-@click.argument("mountpoint", required=False, type=click.Path())
+@click.argument("mountpoint", required=False)
 @click.option("--all", "everything", is_flag=True, help="Every mounted vault of this user.")
 def lock(mountpoint: str | None, everything: bool) -> None:
     """Wipe the keys now. The folder stays, and answers "Required key not available".
@@ -108,7 +111,7 @@ def _lock(mountpoint: str) -> None:
 
 
 @click.command()
-@click.argument("mountpoint", type=click.Path())
+@click.argument("mountpoint")
 @click.option(
     "--passphrase-file", metavar="F", help="With the passphrase in F ('-': standard input or asked)."
 )
@@ -149,7 +152,7 @@ def _unlock_by_secret(place: str, method: str, secret: bytearray) -> None:
 
 
 @click.command()
-@click.argument("mountpoint", type=click.Path())
+@click.argument("mountpoint")
 def unmount(mountpoint: str) -> None:
     """Close the folder: write everything back, wipe the keys, end its daemon."""
     place = client.resolve(mountpoint)

@@ -28,7 +28,7 @@ CIPHERS = ("aes-256-gcm", "aes-256-xts")
 
 
 @click.command()
-@click.argument("vault", type=click.Path())
+@click.argument("vault")
 @click.option(
     "--phone", "phone_name", metavar="NAME", help="The phone that opens it; else the only paired one."
 )

@@ -15,7 +15,7 @@ NO_INTEGRITY = "aes-256-xts"
 
 
 @click.command()
-@click.argument("vault", type=click.Path())
+@click.argument("vault")
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
 def info(vault: str, as_json: bool) -> None:
     """Show what the header of VAULT says. No key is used, so nothing of it is verified."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -20,9 +21,16 @@ if TYPE_CHECKING:
     from phonevault.daemon.serve import MountPlan, Way
 
 
+def finite(value: float) -> float:
+    """Refuse "nan", which is neither below nor above any bound: such a grace would never end."""
+    if not math.isfinite(value):
+        raise click.BadParameter("not a number of seconds")
+    return value
+
+
 @click.command()
-@click.argument("vault", type=click.Path())
-@click.argument("mountpoint", type=click.Path())
+@click.argument("vault")
+@click.argument("mountpoint")
 @click.option(
     "--phone", "phone_name", metavar="NAME", help="Open it with this phone (the one that fits, if left out)."
 )
@@ -33,6 +41,7 @@ if TYPE_CHECKING:
 @click.option(
     "--grace",
     type=click.FloatRange(0, 86400),
+    callback=lambda _ctx, _param, value: finite(value),
     default=10,
     show_default=True,
     metavar="S",

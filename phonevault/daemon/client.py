@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import socket
 import struct
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ ANSWER_TIMEOUT_S = 90.0
 """Longer than a phone's user may take to agree."""
 END_TIMEOUT_S = 15.0
 _TIMEVAL = struct.Struct("@ll")
+_UCRED = struct.Struct("iII")
 
 
 @dataclass(frozen=True)
@@ -55,18 +57,20 @@ def call(mountpoint: str, request: Request, secret: bytearray | None = None) -> 
 
 
 def call_and_await_end(mountpoint: str, request: Request) -> Answer:
-    """As `call`, and return only when the daemon's process has let go of the connection."""
+    """As `call`, and return only when the daemon's process has ended."""
     with _connect(mountpoint) as connection:
-        answer = _exchange(connection, request, None)
-        connection.settimeout(END_TIMEOUT_S)
+        raw = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
         try:
-            while connection.recv(64):
-                continue
-        except TimeoutError:
-            raise ControlError("unmounted, but the mount daemon has not ended yet") from None
-        except ConnectionError:
+            process = os.pidfd_open(_UCRED.unpack(raw)[0])
+        except OSError as error:
+            raise ControlError("the mount daemon runs in another container: unmount it there") from error
+        try:
+            answer = _exchange(connection, request, None)
+            if not select.select([process], [], [], END_TIMEOUT_S)[0]:
+                raise ControlError("unmounted, but the mount daemon has not ended yet")
             return answer
-        return answer
+        finally:
+            os.close(process)
 
 
 def find_mounts() -> list[Found]:

@@ -38,7 +38,6 @@ class ControlServer:
         self._handler = handler
         self._changed = threading.Condition()
         self._answering = 0
-        self._kept: list[socket.socket] = []
         self._socket = _bind(directory, name)
         self._thread = threading.Thread(target=self._accept, name="control", daemon=True)
 
@@ -70,42 +69,31 @@ class ControlServer:
 
     def _serve(self, connection: socket.socket) -> None:
         try:
-            if not answer_one(connection, self._handler):
-                self._kept.append(connection)
+            answer_one(connection, self._handler)
         finally:
             with self._changed:
                 self._answering -= 1
                 self._changed.notify_all()
 
 
-def answer_one(connection: socket.socket, handler: Handler) -> bool:
-    """Read a request from a fresh connection, carry it out, write the answer.
-
-    Returns:
-        True if the connection was closed; False after an unmount, where it is to stay open: its end tells the
-        caller that this process has ended.
-    """
-    close = True
+def answer_one(connection: socket.socket, handler: Handler) -> None:
+    """Read a request from a fresh connection, carry it out, write the answer, close."""
     secret = bytearray()
-    try:
-        connection.settimeout(REQUEST_TIMEOUT_S)
-        check_peer(connection)
-        request, secret = read_request(connection)
-        answer = protocol.encode_answer(handler(request, secret))
-        close = request.op != "unmount"
-    except BaseException as error:
-        report = describe(error)
-        if report is None:
-            connection.close()
-            raise
-        answer = protocol.encode_error(report)
-    finally:
-        secret[:] = bytes(len(secret))
-    with contextlib.suppress(OSError):  # the caller went away: nobody to tell
-        connection.sendall(answer)
-    if close:
-        connection.close()
-    return close
+    with connection:
+        try:
+            connection.settimeout(REQUEST_TIMEOUT_S)
+            check_peer(connection)
+            request, secret = read_request(connection)
+            answer = protocol.encode_answer(handler(request, secret))
+        except BaseException as error:
+            report = describe(error)
+            if report is None:
+                raise
+            answer = protocol.encode_error(report)
+        finally:
+            secret[:] = bytes(len(secret))
+        with contextlib.suppress(OSError):  # the caller went away: nobody to tell
+            connection.sendall(answer)
 
 
 def check_peer(connection: socket.socket) -> None:

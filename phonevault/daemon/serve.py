@@ -32,6 +32,9 @@ if TYPE_CHECKING:
     from phonevault.fuse.session import Session
     from phonevault.vault import OpenedVault
 
+END_TIMEOUT_S = 1.0
+"""How long the kernel may take to end the session of a mount that is gone."""
+
 
 @dataclass(frozen=True)
 class MountPlan:
@@ -250,6 +253,7 @@ def _fuse_session(plan: MountPlan, filesystem: EncryptedFileSystem) -> Iterator[
         if session is None or not session.ended:
             with contextlib.suppress(FuseError, OSError):
                 unmount(plan.mountpoint, lazy=True)
-        if session is not None and started:
+        # A busy mount that was only detached does not end; then the end of this process ends it.
+        if session is not None and started and session.wait(END_TIMEOUT_S):
             session.stop()
         filesystem.lock()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import socket
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -208,21 +207,10 @@ def _is_closed(connection: socket.socket) -> bool:
         return False
 
 
-def test_an_unmount_is_answered_before_the_end_and_the_connection_held(answering: Answering) -> None:
-    answers: list[Any] = []
-
-    def ask() -> None:
-        try:
-            answers.append(client.call_and_await_end(PLACE, Request("unmount")))
-        except ControlError as error:
-            answers.append(error)
-
-    thread = threading.Thread(target=ask)
-    thread.start()
-    thread.join(0.3)
-    assert thread.is_alive()  # the connection is held until the process ends
-    answering.server.close()
-    for connection in answering.server._kept:
-        connection.close()
-    thread.join(10)
-    assert answers == [{"did": "unmount"}]
+def test_who_unmounts_waits_for_the_end_of_the_daemons_process(
+    answering: Answering, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client, "END_TIMEOUT_S", 0.1)
+    with pytest.raises(ControlError, match="has not ended yet"):  # this process, which goes on
+        client.call_and_await_end(PLACE, Request("unmount"))
+    assert answering.seen[0][0] == Request("unmount")

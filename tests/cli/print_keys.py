@@ -1,0 +1,15 @@
+"""Prints the keys of a vault, opened with its recovery code, for the scan of a daemon's memory."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from keyslots import labels
+from keyslots.derive import derive
+from phonevault.vault import RecoveryOpener, open_vault
+
+opened = open_vault(Path(sys.argv[1]), RecoveryOpener(Path(sys.argv[2]).read_bytes()))
+print("vmk", bytes(opened.vmk.view).hex())
+for name, length in (("NAMES", 64), ("SYMLINKS", 32), ("FILE_KEYS", 32), ("HEADER_MAC", 32)):
+    print(name, bytes(derive(opened.vmk, opened.header.vault_id, getattr(labels, name), length).view).hex())

@@ -1,0 +1,100 @@
+"""What a person sees and types: codes, questions, tables."""
+
+from __future__ import annotations
+
+import pytest
+from support.computer import Computer
+from support.needs import need_fuse
+from support.terminal import OnTerminal
+
+CODE = r"(?m)^ +((?:[0-9A-Z]{4}-){8}[0-9A-Z]{4})$"
+
+
+def on_terminal(computer: Computer, *arguments: object) -> OnTerminal:
+    return OnTerminal(computer.command("phonevault.cli.main", *arguments), computer.environment)
+
+
+def test_the_recovery_code_is_shown_and_opens_the_vault(computer: Computer) -> None:
+    computer.start_phone()
+    vault = computer.root / "new"
+    with on_terminal(computer, "create", vault) as screen:
+        code = screen.wait_for(CODE)[1]
+        assert screen.wait() == 0
+    assert screen.screen.count(code) == 1
+    need_fuse()
+    computer.run("mount", vault, computer.place, "--recovery-file", "-", input=code.lower().replace("-", " "))
+    computer.run("unmount", computer.place)
+
+
+@pytest.mark.parametrize(("answer", "code"), [("y", 0), ("n", 49), ("", 49)])
+def test_the_digits_are_the_same_on_both_sides_and_the_answer_counts(
+    computer: Computer, answer: str, code: int
+) -> None:
+    computer.start_phone("--approve", "auto", "--accept-pairing")
+    with on_terminal(computer, "phone", "pair", computer.spec, "--name", "pocket") as screen:
+        digits = "".join(screen.wait_for(r"(\d{3}) (\d{3})").groups())
+        screen.wait_for(r"\[y/N\]")
+        screen.answer(answer)
+        assert screen.wait() == code, screen.screen
+    computer.stop_phone()
+    assert digits.isdecimal()
+
+
+def test_tables_are_drawn_with_headings(computer: Computer) -> None:
+    with on_terminal(computer, "phone", "list") as screen:
+        assert screen.wait() == 0
+    assert "reached by" in screen.screen
+    assert "pocket" in screen.screen
+    with on_terminal(computer, "status") as screen:
+        assert screen.wait() == 0
+    assert screen.screen.strip()
+
+
+@pytest.mark.mount
+def test_a_passphrase_is_asked_for_without_echo(fresh: Computer) -> None:
+    need_fuse()
+    (fresh.root / "p").write_text("open sesame")
+    fresh.run(
+        "create",
+        fresh.vault,
+        "--no-phone",
+        "--passphrase-file",
+        fresh.root / "p",
+        "--recovery-file",
+        fresh.code_file,
+    )
+    with on_terminal(fresh, "mount", fresh.vault, fresh.place) as screen:
+        screen.wait_for("Passphrase: ")
+        screen.answer("open sesame")
+        assert screen.wait() == 0, screen.screen  # the daemon has let go of the terminal
+    assert "open sesame" not in screen.screen
+    fresh.run("lock", fresh.place)
+    with on_terminal(fresh, "unlock", fresh.place) as screen:
+        screen.wait_for("Passphrase: ")
+        screen.answer("wrong")
+        assert screen.wait() == 14
+    with on_terminal(fresh, "unlock", fresh.place) as screen:
+        screen.wait_for("Passphrase: ")
+        screen.answer("open sesame")
+        assert screen.wait() == 0
+    fresh.run("unmount", fresh.place)
+
+
+@pytest.mark.mount
+def test_a_hangup_of_the_terminal_does_not_end_the_daemon(computer: Computer) -> None:
+    need_fuse()
+    with on_terminal(
+        computer, "mount", computer.vault, computer.place, "--recovery-file", computer.code_file
+    ) as screen:
+        assert screen.wait() == 0
+    assert computer.status()["state"] == "unlocked"
+    computer.run("unmount", computer.place)
+
+
+def test_ctrl_c_at_a_question_ends_quietly(fresh: Computer) -> None:
+    with on_terminal(fresh, "create", fresh.vault, "--no-phone", "--passphrase-file", "-") as screen:
+        screen.wait_for("Passphrase: ")
+        screen.answer("\x03")
+        assert screen.wait() == 130
+    assert "Traceback" not in screen.screen
+    assert not fresh.vault.exists()
