@@ -27,6 +27,7 @@ def pair(spec: str, name: str | None, yes: bool) -> None:
     Both screens show six digits; say yes only if they are the same. SPEC says how the phone is reached:
     bumble:HCI/ADDRESS, serial:/dev/ttyACM0?baud=115200, tcp:HOST:PORT, unix:PATH, pty:PATH.
     """
+    from phone_link.errors import PairingMismatch, PairingRefused
     from phone_link.host.pair import pair as pair_with
     from phone_link.transport.open import connect
 
@@ -34,7 +35,18 @@ def pair(spec: str, name: str | None, yes: bool) -> None:
     book.list()  # a damaged book is found before the phone's user is bothered
     known_as = phones.identity()
     stream = connect(spec, phones.CONNECT_TIMEOUT_S, phones.transport_options(pairing=True))
-    paired = pair_with(stream, known_as, _computer_name(), spec, lambda code: _confirm(code, yes), name)
+    answers: list[bool] = []
+
+    def confirm(code: str) -> bool:
+        answers.append(_confirm(code, yes))
+        return answers[-1]
+
+    try:
+        paired = pair_with(stream, known_as, _computer_name(), spec, confirm, name)
+    except PairingRefused:
+        if answers == [False]:
+            raise PairingMismatch("not paired: the digits were not said to be the same") from None
+        raise
     book.add(paired)
     say(f"paired with {printable(paired.name)}, key {paired.fingerprint[:16]}…")
 
