@@ -102,6 +102,9 @@ def mount_and_serve(
     Raises:
         VaultInUse, KeyslotsError, LinkError, FuseError, SettingsError: Nothing is mounted then.
     """
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        # Until the supervisor runs: unwind as for Ctrl-C, so that no dead mount is left behind.
+        signal.signal(number, signal.default_int_handler)
     forbid_dumps()
     allow_many_files()
     os.umask(0o077)

@@ -236,6 +236,8 @@ class Supervisor:
                 self._report = self._volume.lock()
                 if not self._report.verified:
                     log("the lock could not be verified: a request still holds on")
+                for holder in self._report.holders:
+                    log(f"{holder.command} ({holder.pid}) has files open in it")
             case Action.UNLOCK:
                 self._unlock(message)
             case Action.ASK_PHONE:
