@@ -12,6 +12,7 @@ import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from phonevault.fs import attributes
 from phonevault.fs.core import Core, contents_of
 from phonevault.fs.nodes import Node
 from phonevault.fuse import abi
@@ -178,9 +179,7 @@ class FileOperations:
 def kill_suidgid(fd: int) -> None:
     """What a write by someone without CAP_FSETID does to the mode (HANDLE_KILLPRIV_V2)."""
     mode = stat.S_IMODE(os.fstat(fd).st_mode)
-    left = mode & ~stat.S_ISUID
-    if mode & stat.S_IXGRP:
-        left &= ~stat.S_ISGID
+    left = attributes.without_suidgid(mode)
     if left != mode:
         os.fchmod(fd, left)
 

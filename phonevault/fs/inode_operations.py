@@ -134,7 +134,7 @@ class _Path:
 
     def kill_suidgid(self) -> None:
         mode = stat.S_IMODE(os.stat(self.name).st_mode)
-        left = without_suidgid(mode)
+        left = attributes.without_suidgid(mode)
         if left != mode:
             os.chmod(self.name, left)
 
@@ -156,9 +156,3 @@ class _Path:
         if valid & is_now:
             return now
         return (seconds - (1 << 64) if seconds >> 63 else seconds) * _BILLION + nanoseconds
-
-
-def without_suidgid(mode: int) -> int:
-    """What a write leaves of a mode: set-group-id without group execute means mandatory locking and stays."""
-    mode &= ~stat.S_ISUID
-    return mode & ~stat.S_ISGID if mode & stat.S_IXGRP else mode

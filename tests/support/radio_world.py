@@ -54,7 +54,9 @@ class PhoneProcess:
         self.process.wait(PATIENCE_S)
 
     def hang(self) -> None:
+        """Stop it; returns when it has stopped, which the signal alone does not wait for."""
         self.process.send_signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, self.process.pid, os.WSTOPPED | os.WNOWAIT)
 
     def stop(self) -> None:
         """End it the orderly way; it must leave no thread behind."""
