@@ -13,19 +13,19 @@ from pathlib import Path
 
 from keyslots.secret import Secret
 from phonevault.fs import attributes, dirid, names
-from phonevault.fs.content_file import ContentFile
 from phonevault.fs.errors import Damaged, KeysMissing
 from phonevault.fs.gcm_file import GcmFile
 from phonevault.fs.keys import TreeKeys
 from phonevault.fs.layout import Layout, XtsLayout
 from phonevault.fs.nodes import Node, NodeTable
+from phonevault.fs.sparse_file import SparseFile
 from phonevault.fs.xts_file import XtsFile
 
 log = logging.getLogger(__name__)
 
 _LONG_TIMEOUT_S = 86_400
 _SIDECAR_LIMIT_BYTES = 512
-_CIPHERS: dict[str, tuple[type[Layout], type[ContentFile]]] = {
+_CIPHERS: dict[str, tuple[type[Layout], type[SparseFile]]] = {
     "aes-256-gcm": (Layout, GcmFile),
     "aes-256-xts": (XtsLayout, XtsFile),
 }
@@ -200,7 +200,7 @@ class Core:
             raise OSError(errno.ESTALE, "another object is in its place")
         return status
 
-    def contents(self, fd: int) -> ContentFile:
+    def contents(self, fd: int) -> SparseFile:
         """The contents behind an open ciphertext file, under the vault's cipher."""
         return self._content_file(fd, self.layout, self.shared)
 
@@ -282,7 +282,7 @@ def _kind(entry: os.DirEntry[str]) -> int:
     return 0
 
 
-def contents_of(node: Node) -> ContentFile:
+def contents_of(node: Node) -> SparseFile:
     """The open contents of a node.
 
     Raises:

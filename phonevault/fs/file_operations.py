@@ -67,11 +67,15 @@ class FileOperations:
             os.fchmod(fd, stat.S_IMODE(mode))
         entry = core.entry(parent, stored, os.fstat(fd))
         node = core.nodes.get(abi.ENTRY_OUT.unpack_from(entry)[0])
-        with core.nodes.lock:
-            node.contents = core.contents(fd)
+        return [entry, self.opened_new(node, fd)]
+
+    def opened_new(self, node: Node, fd: int) -> bytes:
+        """A file that was just made and that nobody else has open: the first handle, for reading and writing."""
+        with self._core.nodes.lock:
+            node.contents = self._core.contents(fd)
             node.writable = node.writers = True
             node.opens += 1
-        return [entry, self._opened()]
+        return self._opened()
 
     def release(self, request: Request) -> bytes:
         """RELEASE."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
@@ -11,6 +12,9 @@ from phonevault.fs.core import Core
 from phonevault.fs.directory_operations import DirectoryOperations
 from phonevault.fs.file_operations import FileOperations
 from phonevault.fs.inode_operations import InodeOperations
+from phonevault.fs.nameless_operations import NamelessOperations
+from phonevault.fs.space_operations import SpaceOperations
+from phonevault.fs.statx_operations import StatxOperations
 from phonevault.fs.tree_operations import TreeOperations
 from phonevault.fuse.abi import Init, Opcode
 from phonevault.fuse.request import Handler, Operations, Request
@@ -54,6 +58,9 @@ class EncryptedFileSystem:
         self._core = Core(tree, cipher, block_size, shared=shared)
         self._files = FileOperations(self._core)
         self._directories = DirectoryOperations(self._core)
+        self._space = SpaceOperations(self._core)
+        self._nameless = NamelessOperations(self._core, self._files)
+        self._statx = StatxOperations(self._core)
         self._inodes = InodeOperations(self._core, self._files)
         self._tree = TreeOperations(self._core)
 
@@ -118,11 +125,17 @@ class EncryptedFileSystem:
             Opcode.WRITE: files.write,
             Opcode.RELEASE: files.release,
             Opcode.FSYNC: files.fsync,
+            Opcode.FALLOCATE: self._space.fallocate,
+            Opcode.LSEEK: self._space.lseek,
+            Opcode.COPY_FILE_RANGE: self._space.copy_file_range,
             Opcode.OPENDIR: directories.opendir,
             Opcode.READDIR: directories.readdir,
             Opcode.READDIRPLUS: directories.readdirplus,
             Opcode.RELEASEDIR: directories.releasedir,
             Opcode.FSYNCDIR: directories.fsyncdir,
+            Opcode.TMPFILE: self._nameless.tmpfile,
+            Opcode.STATX: self._statx.statx,
+            Opcode.IOCTL: _no_ioctl,
             Opcode.INTERRUPT: _ignore,
             Opcode.DESTROY: _nothing,
         }
@@ -131,6 +144,11 @@ class EncryptedFileSystem:
 def _ignore(request: Request) -> None:
     """INTERRUPT of a request that is being served: it ends by itself."""
     del request
+
+
+def _no_ioctl(request: Request) -> bytes:
+    """IOCTL: a file here has none of its own."""
+    raise OSError(errno.ENOTTY, f"no ioctl on node {request.nodeid}")
 
 
 def _nothing(request: Request) -> bytes:

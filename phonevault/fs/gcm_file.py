@@ -9,16 +9,16 @@ from functools import partial
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from phonevault.fs.content_file import ContentFile
 from phonevault.fs.file_header import CIPHER_GCM, FileHeader
 from phonevault.fs.keys import TreeKeys
 from phonevault.fs.layout import NONCE_BYTES, OVERHEAD_BYTES
+from phonevault.fs.sparse_file import SparseFile
 
 _END_BIT = 1
 _NO_NONCE = bytes(NONCE_BYTES)
 
 
-class GcmFile(ContentFile):
+class GcmFile(SparseFile):
     """Contents of one file under AES-256-GCM."""
 
     cipher_id = CIPHER_GCM

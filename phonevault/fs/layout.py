@@ -21,6 +21,16 @@ class Layout:
         self.block_size = block_size
         self.cipher_block = block_size + OVERHEAD_BYTES
 
+    @property
+    def hole_bytes(self) -> int:
+        """Plaintext of the smallest hole; holes begin and end at multiples of it."""
+        return self.block_size
+
+    @property
+    def cipher_hole(self) -> int:
+        """Ciphertext of the smallest hole."""
+        return self.cipher_block
+
     def plain_size(self, cipher_size: int) -> int:
         """Size of the plaintext of a ciphertext file of this length."""
         body = cipher_size - HEADER_BYTES
@@ -68,6 +78,16 @@ class XtsLayout(Layout):
     """
 
     __slots__ = ()
+
+    @property
+    def hole_bytes(self) -> int:
+        """A page."""
+        return PAGE_BYTES
+
+    @property
+    def cipher_hole(self) -> int:
+        """A page."""
+        return PAGE_BYTES
 
     def plain_size(self, cipher_size: int) -> int:
         """Size of the plaintext of a ciphertext file of this length."""

@@ -13,7 +13,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from weakref import WeakValueDictionary
 
-from phonevault.fs.content_file import ContentFile
+from phonevault.fs.sparse_file import SparseFile
 from phonevault.fuse import abi
 
 _DIRECTORY_DESCRIPTORS = 512
@@ -67,7 +67,7 @@ class Node:
         self.links: list[tuple[Node, str]] = []
         self.directory_id: bytes | None = None
         self.handle: PathHandle | None = None
-        self.contents: ContentFile | None = None
+        self.contents: SparseFile | None = None
         self.opens = 0
         self.writable = False
         self.writers = False
@@ -116,15 +116,8 @@ class NodeTable:
 
     def remember(self, parent: Node, stored: str, status: os.stat_result) -> Node:
         """The kernel is told of an object: count it, and note where it is."""
-        key = (status.st_dev, status.st_ino)
         with self.lock:
-            node = self._by_key.get(key)
-            if node is None or node.mode != stat.S_IFMT(status.st_mode):
-                node = Node(self._next, key, status.st_mode)
-                self._next += 1
-                self._by_key[key] = node
-            node.lookups += 1
-            self._by_id[node.id] = node
+            node = self._told(status)
             place = (parent, stored)
             if place not in node.links:
                 if stat.S_ISDIR(node.mode):
@@ -133,6 +126,24 @@ class NodeTable:
                     node.handle = None
                 node.links.append(place)
             return node
+
+    def remember_nameless(self, pin: PathHandle, status: os.stat_result) -> Node:
+        """The kernel is told of an object that has no name yet; it is found through ``pin`` until it has one."""
+        with self.lock:
+            node = self._told(status)
+            node.handle = pin
+            return node
+
+    def _told(self, status: os.stat_result) -> Node:
+        key = (status.st_dev, status.st_ino)
+        node = self._by_key.get(key)
+        if node is None or node.mode != stat.S_IFMT(status.st_mode):
+            node = Node(self._next, key, status.st_mode)
+            self._next += 1
+            self._by_key[key] = node
+        node.lookups += 1
+        self._by_id[node.id] = node
+        return node
 
     def forget(self, number: int, count: int) -> None:
         """The kernel forgets ``count`` look-ups of a node."""

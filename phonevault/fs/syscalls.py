@@ -5,11 +5,28 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+from struct import Struct
 
 RENAME_NOREPLACE = 1
 RENAME_EXCHANGE = 2
 
+FALLOC_KEEP_SIZE = 0x01
+FALLOC_PUNCH_HOLE = 0x02
+FALLOC_ZERO_RANGE = 0x10
+
+AT_SYMLINK_NOFOLLOW = 0x100
+AT_EMPTY_PATH = 0x1000
+STATX_BTIME = 0x800
+
 _libc = ctypes.CDLL(None, use_errno=True)
+_fallocate = getattr(_libc, "fallocate64", _libc.fallocate)
+_fallocate.argtypes = [ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64]
+_statx = getattr(_libc, "statx", None)
+_STATX_MASK = Struct("=I")
+_STATX_BIRTH = Struct("=qI")
+_STATX_BIRTH_AT = 80
+_STATX_BYTES = 256
+_OFFSET_MAX = (1 << 63) - 1
 
 
 def rename(source_fd: int, source: str, target_fd: int, target: str, flags: int) -> None:
@@ -24,3 +41,35 @@ def rename(source_fd: int, source: str, target_fd: int, target: str, flags: int)
     if _libc.renameat2(source_fd, os.fsencode(source), target_fd, os.fsencode(target), flags):
         number = ctypes.get_errno() or errno.EIO
         raise OSError(number, os.strerror(number))
+
+
+def fallocate(fd: int, mode: int, offset: int, length: int) -> None:
+    """Reserve, punch or zero a range as Linux does; taken up again when a signal ends it early.
+
+    Raises:
+        OSError: as the system call; EFBIG beyond 2^63 bytes.
+    """
+    if offset + length > _OFFSET_MAX:
+        raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
+    while _fallocate(fd, mode, offset, length):
+        number = ctypes.get_errno() or errno.EIO
+        if number != errno.EINTR:
+            raise OSError(number, os.strerror(number))
+
+
+def birth_time(directory_fd: int, name: str, flags: int) -> int | None:
+    """When an object was made, in nanoseconds since 1970; None where its file system does not keep that.
+
+    Raises:
+        OSError: as statx(2); ENOSYS where the C library has none.
+    """
+    if _statx is None:
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+    found = ctypes.create_string_buffer(_STATX_BYTES)
+    if _statx(directory_fd, os.fsencode(name), flags, STATX_BTIME, found):
+        number = ctypes.get_errno() or errno.EIO
+        raise OSError(number, os.strerror(number))
+    if not _STATX_MASK.unpack_from(found)[0] & STATX_BTIME:
+        return None
+    seconds, nanoseconds = _STATX_BIRTH.unpack_from(found, _STATX_BIRTH_AT)
+    return int(seconds) * 1_000_000_000 + int(nanoseconds)

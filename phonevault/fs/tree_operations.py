@@ -90,17 +90,26 @@ class TreeOperations:
         return self._given(parent, stored, handle.fd, request, 0)
 
     def link(self, request: Request) -> bytes:
-        """LINK: another name for an object."""
+        """LINK: another name for an object, or the first one of a file made without (O_TMPFILE)."""
         core = self._core
         (old,) = abi.LINK_IN.unpack_from(request.body)
         node, parent = core.nodes.get(old), core.nodes.get(request.nodeid)
         encoded = core.encoded(parent, abi.name_of(request.body[abi.LINK_IN.size :]))
-        source, source_stored = core.nodes.place(node)
-        source_handle, handle = core.nodes.directory(source), core.nodes.directory(parent)
-        stored = core.write_sidecar(handle.fd, encoded)
-        os.link(
-            source_stored, stored, src_dir_fd=source_handle.fd, dst_dir_fd=handle.fd, follow_symlinks=False
-        )
+        handle, nameless = core.nodes.directory(parent), node.handle
+        if not node.links and nameless is not None:
+            stored = core.write_sidecar(handle.fd, encoded)
+            os.link(f"/proc/self/fd/{nameless.fd}", stored, dst_dir_fd=handle.fd)
+        else:
+            source, source_stored = core.nodes.place(node)
+            source_handle = core.nodes.directory(source)
+            stored = core.write_sidecar(handle.fd, encoded)
+            os.link(
+                source_stored,
+                stored,
+                src_dir_fd=source_handle.fd,
+                dst_dir_fd=handle.fd,
+                follow_symlinks=False,
+            )
         return core.entry(parent, stored, core.stat_entry(handle.fd, stored))
 
     def _given(self, parent: Node, stored: str, directory_fd: int, request: Request, mode: int) -> bytes:

@@ -46,9 +46,15 @@ class Opcode(IntEnum):
     CREATE = 35
     INTERRUPT = 36
     DESTROY = 38
+    IOCTL = 39
     BATCH_FORGET = 42
+    FALLOCATE = 43
     READDIRPLUS = 44
     RENAME2 = 45
+    LSEEK = 46
+    COPY_FILE_RANGE = 47
+    TMPFILE = 51
+    STATX = 52
 
 
 class Notify(IntEnum):
@@ -137,6 +143,19 @@ READ_IN = Struct("=QQIIQII")
 WRITE_IN = READ_IN
 WRITE_OUT = Struct("=II")
 FSYNC_IN = Struct("=QII")
+FALLOCATE_IN = Struct("=QQQII")
+"""fh, offset, length, mode, padding."""
+LSEEK_IN = Struct("=QQII")
+"""fh, offset, whence, padding."""
+LSEEK_OUT = Struct("=Q")
+COPY_FILE_RANGE_IN = Struct("=QQQQQQQ")
+"""fh_in, off_in, nodeid_out, fh_out, off_out, len, flags."""
+STATX_BASIC_STATS = 0x7FF
+STATX_OUT = Struct("=QII16x")
+"""attr_valid, attr_valid_nsec, flags, spare."""
+STATX = Struct("=IIQIIIHxxQQQQqI4xqI4xqI4xqI4xIIII112x")
+"""mask, blksize, attributes, nlink, uid, gid, mode, ino, size, blocks, attributes_mask; atime, btime, ctime and mtime in
+seconds and nanoseconds; rdev and dev, major and minor."""
 STATFS_OUT = Struct("=QQQQQIIII24x")
 """blocks, bfree, bavail, files, ffree, bsize, namelen, frsize, padding."""
 INTERRUPT_IN = Struct("=Q")

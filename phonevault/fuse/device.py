@@ -70,6 +70,15 @@ class Device:
                 raise
 
 
+def message_of(request: Request) -> bytes:
+    """The request as the kernel sent it, to be taken up later (it lives in a buffer that is used again)."""
+    length = _IN_BYTES + len(request.body)
+    header = abi.IN_HEADER.pack(
+        length, request.opcode, request.unique, request.nodeid, request.uid, request.gid, request.pid, 0, 0
+    )
+    return header + request.body
+
+
 def parse(message: memoryview, request: Request) -> None:
     """Fill ``request`` from one message of the kernel (``fuse_in_header`` and body)."""
     (

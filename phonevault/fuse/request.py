@@ -7,6 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 
+class FlushFirst(Exception):
+    """Raised by a handler that needs the kernel's dirty pages of the node first; it is called again, without scratch memory."""
+
+
 class Request:
     """A request while it is handled. Handlers must not keep it: a worker fills the same object again.
 
@@ -20,9 +24,10 @@ class Request:
         body: what follows ``fuse_in_header``.
         cipher: scratch memory for ciphertext, at least ``scratch_bytes`` long.
         plain: scratch memory for plaintext; a handler may return a slice of it.
+        flushed: what the kernel held back of the node's data came home before.
     """
 
-    __slots__ = ("body", "cipher", "gid", "nodeid", "opcode", "pid", "plain", "uid", "unique")
+    __slots__ = ("body", "cipher", "flushed", "gid", "nodeid", "opcode", "pid", "plain", "uid", "unique")
 
     def __init__(self, scratch_bytes: int) -> None:
         self.opcode = 0
@@ -31,6 +36,7 @@ class Request:
         self.uid = 0
         self.gid = 0
         self.pid = 0
+        self.flushed = False
         self.body = memoryview(b"")
         self.cipher = memoryview(bytearray(scratch_bytes))
         self.plain = memoryview(bytearray(scratch_bytes))

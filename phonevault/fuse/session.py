@@ -16,9 +16,10 @@ from collections.abc import Sequence
 from enum import Enum
 
 from phonevault.fuse import abi
-from phonevault.fuse.device import Device, parse
+from phonevault.fuse.device import Device, message_of, parse
 from phonevault.fuse.errors import ProtocolMismatch
-from phonevault.fuse.request import Operations, Request
+from phonevault.fuse.flusher import Flusher
+from phonevault.fuse.request import FlushFirst, Operations, Request
 
 log = logging.getLogger(__name__)
 
@@ -74,6 +75,7 @@ class Session:
         self._park_lock = threading.Lock()
         self._kernel_minor = 0
         self._ended = threading.Event()
+        self._flusher = Flusher(self._flush, self._serve_flushed)
         self._workers = [_Worker(operations) for _ in range(threads)]
         self._threads = [
             threading.Thread(target=self._serve, args=(worker,), name=f"fuse-{number}", daemon=True)
@@ -109,6 +111,7 @@ class Session:
         for thread in self._threads:
             if thread.is_alive():
                 thread.join(5)
+        self._flusher.stop()
         with contextlib.suppress(OSError):
             os.close(self._device.fd)
 
@@ -181,7 +184,7 @@ class Session:
         log.warning("lock: not every worker could scrub its stack")
 
     def _wait_idle(self, deadline: float) -> bool:
-        while any(worker.busy for worker in self._workers):
+        while self._flusher.busy or any(worker.busy for worker in self._workers):
             if time.monotonic() > deadline:
                 return False
             time.sleep(_POLL_S)
@@ -234,6 +237,8 @@ class Session:
             body = handler(request)  # type: ignore[operator]
         except OSError as error:
             self._device.reply_error(request.unique, error.errno or errno.EIO)
+        except FlushFirst:
+            self._flusher.take(request)
         except Exception:
             log.exception("request %d failed by a bug", request.opcode)
             self._device.reply_error(request.unique, errno.EIO)
@@ -254,12 +259,27 @@ class Session:
             return
         with self._park_lock:
             if self._mode in (Mode.FROZEN, Mode.DRAINING):
-                self._parked.append(_message(request))
+                self._parked.append(message_of(request))
                 return
         if self._mode is Mode.OPEN:
             self._answer(self._handlers.get(opcode), request)
         else:
             self._device.reply_error(request.unique, errno.ENOKEY)
+
+    def _flush(self, node: int) -> bool:
+        """Bring a node's dirty pages home. Not while the mount is frozen: nobody would answer, so the request is parked instead."""
+        if self._mode is not Mode.OPEN:
+            return False
+        with contextlib.suppress(OSError):
+            self._device.notify(abi.Notify.INVAL_INODE, abi.NOTIFY_INVAL_INODE.pack(node, 0, 0))
+        return True
+
+    def _serve_flushed(self, request: Request) -> None:
+        if self._mode is Mode.OPEN:
+            self._answer(self._handlers.get(request.opcode), request)
+        else:
+            self._gate(request)
+        self._operations.scrub()
 
     def _serve_parked(self) -> None:
         """Take up what waited, under the mode that holds now; what must wait on is parked again."""
@@ -314,12 +334,3 @@ class Session:
                 0,
             ),
         )
-
-
-def _message(request: Request) -> bytes:
-    """The request as the kernel sent it, to be taken up later (it lives in a buffer that is used again)."""
-    length = abi.IN_HEADER.size + len(request.body)
-    header = abi.IN_HEADER.pack(
-        length, request.opcode, request.unique, request.nodeid, request.uid, request.gid, request.pid, 0, 0
-    )
-    return header + request.body

@@ -15,6 +15,7 @@ import pytest
 from support.computer import Computer, is_running, wait_until
 from support.memory_scan import scan
 from support.needs import need_fuse, need_root
+from support.read_only_store import read_only_store
 
 pytestmark = pytest.mark.mount
 
@@ -204,6 +205,27 @@ def test_read_only(computer: Computer) -> None:
         (computer.place / "note").touch()
     assert caught.value.errno == errno.EROFS
     computer.run("unmount", computer.place)
+
+
+@pytest.mark.parametrize(
+    "options", [(), ("--read-only",), ("--shared",)], ids=["plain", "read-only", "shared"]
+)
+def test_a_vault_on_a_read_only_store(computer: Computer, options: tuple[str, ...]) -> None:
+    recovery = ("--recovery-file", computer.code_file)
+    computer.mount(*recovery)
+    (computer.place / "note").write_text("kept")
+    computer.run("unmount", computer.place)
+    with read_only_store(computer.vault):
+        computer.mount(*recovery, *options)
+        assert (computer.place / "note").read_text() == "kept"
+        for change in ((computer.place / "new").touch, (computer.place / "note").unlink):
+            with pytest.raises(OSError) as caught:
+                change()
+            assert caught.value.errno == errno.EROFS
+        computer.run("lock", computer.place)
+        computer.run("unlock", computer.place, *recovery)
+        assert (computer.place / "note").read_text() == "kept"
+        computer.run("unmount", computer.place)
 
 
 def test_a_vault_is_mounted_once_unless_shared(computer: Computer) -> None:

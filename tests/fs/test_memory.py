@@ -44,9 +44,11 @@ def test_a_lock_leaves_no_key_and_no_plaintext(tmp_path: Path) -> None:
         mount.remount()
         handles = [os.open(mount.path / f"f{number}", os.O_RDWR) for number in range(40)]
         for handle in handles:
+            assert os.lseek(handle, 0, os.SEEK_HOLE) == 12_800
             assert os.pread(handle, 32, 0) == plaintext
             os.pwrite(handle, b"x", 5)
             os.fsync(handle)
+        assert os.copy_file_range(handles[0], handles[1], 12_000, 64, 0) == 12_000
         assert os.readlink(mount.path / "link") == "target"
         secrets |= file_keys(mount.tree, TreeKeys(vmk, VAULT_ID, 1))
         assert len(secrets) == 43

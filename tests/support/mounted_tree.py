@@ -18,9 +18,10 @@ _CHILD = Path(__file__).with_name("mounted_tree_child.py")
 
 
 class MountedTree:
-    def __init__(self, base: Path, cipher: str) -> None:
+    def __init__(self, base: Path, cipher: str, *options: str) -> None:
         self.base = base
-        self._cipher = cipher
+        self.cipher = cipher
+        self.options = options
         self.tree = base / "tree"
         self.path = base / "mnt"
         self._process: subprocess.Popen[str] | None = None
@@ -28,7 +29,7 @@ class MountedTree:
 
     def start(self) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, str(_CHILD), str(self.base), self._cipher],
+            [sys.executable, str(_CHILD), str(self.base), self.cipher, *self.options],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -83,9 +84,10 @@ class MountedTree:
 
 
 @contextlib.contextmanager
-def mounted_tree(base: Path, cipher: str = "aes-256-gcm") -> Iterator[MountedTree]:
+def mounted_tree(base: Path, cipher: str = "aes-256-gcm", *options: str) -> Iterator[MountedTree]:
+    """``options``: shared, read_only, allow_other."""
     need_fuse()
-    tree = MountedTree(base, cipher)
+    tree = MountedTree(base, cipher, *options)
     tree.start()
     try:
         yield tree

@@ -1,4 +1,7 @@
-"""Serves an encrypted tree below argv[1] under the cipher argv[2] with a fixed test key; commands come on standard input."""
+"""Serves an encrypted tree below argv[1] under the cipher argv[2] with a fixed test key; further arguments are options.
+
+Commands come on standard input.
+"""
 
 from __future__ import annotations
 
@@ -20,16 +23,21 @@ BLOCK_SIZES = {"aes-256-gcm": 4096, "aes-256-xts": 65536}
 
 
 def main() -> None:
-    base, cipher = Path(sys.argv[1]), sys.argv[2]
+    base, cipher, options = Path(sys.argv[1]), sys.argv[2], sys.argv[3:]
+    read_only = "read_only" in options
     tree, mountpoint = base / "tree", base / "mnt"
     vmk = Secret.take(bytearray(range(32)))
     if not tree.exists():
         tree.mkdir()
         siv = AESSIV(derive(vmk, VAULT_ID, labels.NAMES).view)
         (tree / FILE_NAME).write_bytes(seal_directory_id(siv, new_directory_id()))
-    filesystem = EncryptedFileSystem(tree, VAULT_ID, cipher, BLOCK_SIZES[cipher])
+    filesystem = EncryptedFileSystem(
+        tree, VAULT_ID, cipher, BLOCK_SIZES[cipher], shared="shared" in options, read_only=read_only
+    )
     filesystem.unlock(vmk)
-    fd = mount(mountpoint, MountOptions(source=str(base)))
+    fd = mount(
+        mountpoint, MountOptions(source=str(base), allow_other="allow_other" in options, read_only=read_only)
+    )
     session = Session(fd, filesystem.operations(), mountpoint=mountpoint)
     session.start()
     print("ready", flush=True)

@@ -1,0 +1,45 @@
+"""TMPFILE: a regular file without a name (O_TMPFILE), which LINK may give one later."""
+
+from __future__ import annotations
+
+import os
+import stat
+
+from phonevault.fs import attributes
+from phonevault.fs.core import Core
+from phonevault.fs.file_operations import FileOperations
+from phonevault.fs.nodes import PathHandle
+from phonevault.fuse import abi
+from phonevault.fuse.request import Request
+
+
+class NamelessOperations:
+    """Handlers over a :class:`Core`."""
+
+    def __init__(self, core: Core, files: FileOperations) -> None:
+        self._core = core
+        self._files = files
+
+    def tmpfile(self, request: Request) -> list[bytes]:
+        """TMPFILE: made by the backing store, which frees it with the last handle, whatever happens to us.
+
+        Raises:
+            OSError: EOPNOTSUPP where the backing store has no such files.
+        """
+        core = self._core
+        flags, mode, _, _ = abi.CREATE_IN.unpack_from(request.body)
+        directory = core.nodes.directory(core.nodes.get(request.nodeid))
+        ours = os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC | flags & os.O_EXCL
+        fd = os.open(".", ours, stat.S_IMODE(mode), dir_fd=directory.fd)
+        try:
+            core.give_to_caller(fd, request.uid, request.gid, directory.fd)
+            if mode & (stat.S_ISUID | stat.S_ISGID):
+                os.fchmod(fd, stat.S_IMODE(mode))
+            pin = PathHandle(os.open(f"/proc/self/fd/{fd}", os.O_PATH | os.O_CLOEXEC))
+        except OSError:
+            os.close(fd)
+            raise
+        status = os.fstat(fd)
+        node = core.nodes.remember_nameless(pin, status)
+        entry = attributes.entry_out(node.id, core.timeout_s, attributes.pack(status, core.layout))
+        return [entry, self._files.opened_new(node, fd)]
