@@ -1,0 +1,1 @@
+"""Public conformance suites run against a fresh vault, one module a subject."""
