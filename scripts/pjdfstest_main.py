@@ -75,8 +75,7 @@ def output_of(program: Path, work: Path) -> str:
             ["/bin/sh", str(program)], cwd=work, capture_output=True, timeout=PROGRAM_TIMEOUT_S, check=False
         )
     except subprocess.TimeoutExpired as expired:
-        done_output = expired.stdout or b""
-        return done_output.decode(errors="replace")
+        return (expired.stdout or b"").decode(errors="replace")
     return done.stdout.decode(errors="replace")
 
 

@@ -50,15 +50,6 @@ def negative_entry(timeout_s: int) -> bytes:
     return abi.ENTRY_OUT.pack(0, 0, timeout_s, 0, 0, 0, *([0] * 16))
 
 
-def without_suidgid(mode: int) -> int:
-    """What a write by someone without CAP_FSETID leaves of a mode (HANDLE_KILLPRIV_V2).
-
-    Set-group-id without group execute means mandatory locking and stays.
-    """
-    mode &= ~stat.S_ISUID
-    return mode & ~stat.S_ISGID if mode & stat.S_IXGRP else mode
-
-
 def device_from_kernel(device: int) -> int:
     """``new_decode_dev`` of the kernel's 32-bit device numbers, as glibc's dev_t."""
     return os.makedev((device & 0xFFF00) >> 8, (device & 0xFF) | ((device >> 12) & 0xFFF00))

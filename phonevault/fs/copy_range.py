@@ -60,4 +60,4 @@ def copy_range(
             raise
     finally:
         buffer[:] = bytes(_CHUNK_BYTES)
-    return max(done, 0)
+    return done

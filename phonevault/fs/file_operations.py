@@ -12,7 +12,6 @@ import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from phonevault.fs import attributes
 from phonevault.fs.core import Core, contents_of
 from phonevault.fs.nodes import Node
 from phonevault.fuse import abi
@@ -180,12 +179,20 @@ class FileOperations:
         return abi.OPEN_OUT.pack(0, 0 if self._core.shared else abi.FOPEN_KEEP_CACHE, 0)
 
 
-def kill_suidgid(fd: int) -> None:
-    """What a write by someone without CAP_FSETID does to the mode (HANDLE_KILLPRIV_V2)."""
-    mode = stat.S_IMODE(os.fstat(fd).st_mode)
-    left = attributes.without_suidgid(mode)
+def kill_suidgid(ciphertext: int | str) -> None:
+    """What a write by someone without CAP_FSETID does to the mode (HANDLE_KILLPRIV_V2).
+
+    Set-group-id without group execute means mandatory locking and stays.
+
+    Args:
+        ciphertext: an open descriptor, or the path in /proc of an O_PATH one.
+    """
+    mode = stat.S_IMODE(os.stat(ciphertext).st_mode)
+    left = mode & ~stat.S_ISUID
+    if mode & stat.S_IXGRP:
+        left &= ~stat.S_ISGID
     if left != mode:
-        os.fchmod(fd, left)
+        os.chmod(ciphertext, left)
 
 
 def _open_however(stored: str, flags: int, directory_fd: int) -> int:

@@ -8,7 +8,7 @@ import time
 
 from phonevault.fs import attributes
 from phonevault.fs.core import Core
-from phonevault.fs.file_operations import FileOperations
+from phonevault.fs.file_operations import FileOperations, kill_suidgid
 from phonevault.fs.nodes import Node
 from phonevault.fuse import abi
 from phonevault.fuse.request import Request
@@ -69,7 +69,7 @@ class InodeOperations:
             if valid & abi.SetAttr.MODE:
                 os.chmod(path.name, stat.S_IMODE(mode))
             elif valid & abi.SetAttr.KILL_SUIDGID:
-                path.kill_suidgid()
+                kill_suidgid(path.name)
             if valid & (abi.SetAttr.ATIME | abi.SetAttr.MTIME):
                 path.set_times(valid, fields)
         return self._attributes(node)
@@ -131,12 +131,6 @@ class _Path:
     def chown(self, uid: int, gid: int) -> None:
         uid, gid = (-1 if value == _KEEP else value for value in (uid, gid))
         os.chown(self.name, uid, gid)
-
-    def kill_suidgid(self) -> None:
-        mode = stat.S_IMODE(os.stat(self.name).st_mode)
-        left = attributes.without_suidgid(mode)
-        if left != mode:
-            os.chmod(self.name, left)
 
     def set_times(self, valid: int, fields: tuple[int, ...]) -> None:
         now = time.time_ns()

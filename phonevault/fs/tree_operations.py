@@ -97,19 +97,13 @@ class TreeOperations:
         encoded = core.encoded(parent, abi.name_of(request.body[abi.LINK_IN.size :]))
         handle, nameless = core.nodes.directory(parent), node.handle
         if not node.links and nameless is not None:
-            stored = core.write_sidecar(handle.fd, encoded)
-            os.link(f"/proc/self/fd/{nameless.fd}", stored, dst_dir_fd=handle.fd)
+            above, source = None, f"/proc/self/fd/{nameless.fd}"
         else:
-            source, source_stored = core.nodes.place(node)
-            source_handle = core.nodes.directory(source)
-            stored = core.write_sidecar(handle.fd, encoded)
-            os.link(
-                source_stored,
-                stored,
-                src_dir_fd=source_handle.fd,
-                dst_dir_fd=handle.fd,
-                follow_symlinks=False,
-            )
+            place, source = core.nodes.place(node)
+            above = core.nodes.directory(place)
+        stored = core.write_sidecar(handle.fd, encoded)
+        source_fd = None if above is None else above.fd
+        os.link(source, stored, src_dir_fd=source_fd, dst_dir_fd=handle.fd, follow_symlinks=above is None)
         return core.entry(parent, stored, core.stat_entry(handle.fd, stored))
 
     def _given(self, parent: Node, stored: str, directory_fd: int, request: Request, mode: int) -> bytes:

@@ -275,14 +275,11 @@ class Session:
         return True
 
     def _serve_flushed(self, request: Request) -> None:
-        if self._mode is Mode.OPEN:
-            self._answer(self._handlers.get(request.opcode), request)
-        else:
-            self._gate(request)
+        self._take_up(request)
         self._operations.scrub()
 
     def _serve_parked(self) -> None:
-        """Take up what waited, under the mode that holds now; what must wait on is parked again."""
+        """Take up what was parked; what must wait on is parked again."""
         with self._park_lock:
             waiting, self._parked = self._parked, []
         if not waiting:
@@ -290,11 +287,15 @@ class Session:
         request = Request(self._operations.scratch_bytes)
         for message in waiting:
             parse(memoryview(message), request)
-            if self._mode is Mode.OPEN:
-                self._answer(self._handlers.get(request.opcode), request)
-            else:
-                self._gate(request)
+            self._take_up(request)
         request.wipe_scratch()
+
+    def _take_up(self, request: Request) -> None:
+        """A request that waited, under the mode that holds now."""
+        if self._mode is Mode.OPEN:
+            self._answer(self._handlers.get(request.opcode), request)
+        else:
+            self._gate(request)
 
     def _interrupt(self, unique: int) -> None:
         """The caller of a waiting request was signalled: let it go with EINTR."""
