@@ -241,7 +241,7 @@ def _remove(directory: Path, name: str) -> Callable[[], None]:
 
 
 def _dirid_name() -> str:
-    from phonevault.fs.dirid import FILE_NAME
+    from phonevault.fs.format.dirid import FILE_NAME
 
     return FILE_NAME
 
@@ -250,7 +250,7 @@ def _write_root_id(tree: Path, new: NewHeader) -> None:
     """Write `tree/phonevault.dirid` (docs/format.md 2), durable."""
     from cryptography.hazmat.primitives.ciphers.aead import AESSIV
 
-    from phonevault.fs.dirid import FILE_NAME, new_directory_id, seal_directory_id
+    from phonevault.fs.format.dirid import FILE_NAME, new_directory_id, seal_directory_id
 
     with derive(new.vmk, new.header.vault_id, NAMES) as key:
         blob = seal_directory_id(AESSIV(key.view), new_directory_id())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import stat
 
-from phonevault.fs.layout import Layout
+from phonevault.fs.format.layout import Layout
 from phonevault.fuse import abi
 
 _BILLION = 1_000_000_000

@@ -12,14 +12,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from keyslots.secret import Secret
-from phonevault.fs import attributes, dirid, names
+from phonevault.fs import attributes
+from phonevault.fs.contents.gcm_file import GcmFile
+from phonevault.fs.contents.sparse_file import SparseFile
+from phonevault.fs.contents.xts_file import XtsFile
 from phonevault.fs.errors import Damaged, KeysMissing
-from phonevault.fs.gcm_file import GcmFile
+from phonevault.fs.format import dirid, names
+from phonevault.fs.format.layout import Layout, XtsLayout
 from phonevault.fs.keys import TreeKeys
-from phonevault.fs.layout import Layout, XtsLayout
 from phonevault.fs.nodes import Node, NodeTable
-from phonevault.fs.sparse_file import SparseFile
-from phonevault.fs.xts_file import XtsFile
 
 log = logging.getLogger(__name__)
 

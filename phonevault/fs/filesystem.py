@@ -9,13 +9,13 @@ from pathlib import Path
 from keyslots.memory import scrub_stack
 from keyslots.secret import Secret
 from phonevault.fs.core import Core
-from phonevault.fs.directory_operations import DirectoryOperations
-from phonevault.fs.file_operations import FileOperations
-from phonevault.fs.inode_operations import InodeOperations
-from phonevault.fs.nameless_operations import NamelessOperations
-from phonevault.fs.space_operations import SpaceOperations
-from phonevault.fs.statx_operations import StatxOperations
-from phonevault.fs.tree_operations import TreeOperations
+from phonevault.fs.requests.directories import DirectoryOperations
+from phonevault.fs.requests.files import FileOperations
+from phonevault.fs.requests.inodes import InodeOperations
+from phonevault.fs.requests.nameless import NamelessOperations
+from phonevault.fs.requests.space import SpaceOperations
+from phonevault.fs.requests.statx import StatxOperations
+from phonevault.fs.requests.tree import TreeOperations
 from phonevault.fuse.abi import Init, Opcode
 from phonevault.fuse.request import Handler, Operations, Request
 

@@ -11,8 +11,8 @@ from keyslots import labels
 from keyslots.derive import derive
 from keyslots.secret import Secret
 from phonevault.fs.errors import Damaged
+from phonevault.fs.format.names import b64decode, b64encode
 from phonevault.fs.key_arena import KeyArena
-from phonevault.fs.names import b64decode, b64encode
 
 _NONCE_BYTES = 12
 _SYMLINK_AAD = b"symlink"

@@ -13,7 +13,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from weakref import WeakValueDictionary
 
-from phonevault.fs.sparse_file import SparseFile
+from phonevault.fs.contents.sparse_file import SparseFile
 from phonevault.fuse import abi
 
 _DIRECTORY_DESCRIPTORS = 512

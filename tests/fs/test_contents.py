@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from phonevault.fs.contents.gcm_file import GcmFile
+from phonevault.fs.contents.xts_file import XtsFile
 from phonevault.fs.errors import FileDamaged
-from phonevault.fs.gcm_file import GcmFile
+from phonevault.fs.format.layout import HEADER_BYTES, Layout, XtsLayout
 from phonevault.fs.keys import TreeKeys
-from phonevault.fs.layout import HEADER_BYTES, Layout, XtsLayout
-from phonevault.fs.xts_file import XtsFile
 
 LAYOUT = Layout(4096)
 XTS = XtsLayout(65536)

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from phonevault.fs.hole_map import HoleMap
-from phonevault.fs.layout import Layout, XtsLayout
+from phonevault.fs.format.hole_map import HoleMap
+from phonevault.fs.format.layout import Layout, XtsLayout
 
 PAGE = 4096
 LAYOUTS = st.sampled_from([Layout(4096), Layout(8192), Layout(65536), XtsLayout(65536)])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from phonevault.fs.layout import HEADER_BYTES, OVERHEAD_BYTES, Layout, XtsLayout
+from phonevault.fs.format.layout import HEADER_BYTES, OVERHEAD_BYTES, Layout, XtsLayout
 
 BLOCK_SIZES = st.sampled_from([4096, 8192, 65536])
 

@@ -13,7 +13,7 @@ from support.mounted_tree_child import VAULT_ID
 from keyslots import labels
 from keyslots.derive import derive
 from keyslots.secret import Secret
-from phonevault.fs.file_header import HEADER_BYTES, open_header, parse_header
+from phonevault.fs.format.file_header import HEADER_BYTES, open_header, parse_header
 from phonevault.fs.keys import TreeKeys
 
 pytestmark = pytest.mark.mount

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from phonevault.fs import names
 from phonevault.fs.errors import NameDamaged
+from phonevault.fs.format import names
 from phonevault.fs.keys import TreeKeys
 
 NAMES = st.binary(min_size=1, max_size=255).filter(lambda name: b"/" not in name and b"\0" not in name)

@@ -13,8 +13,8 @@ from cryptography.hazmat.primitives.ciphers.aead import AESSIV
 from keyslots import labels
 from keyslots.derive import derive
 from keyslots.secret import Secret
-from phonevault.fs.dirid import FILE_NAME, new_directory_id, seal_directory_id
 from phonevault.fs.filesystem import EncryptedFileSystem
+from phonevault.fs.format.dirid import FILE_NAME, new_directory_id, seal_directory_id
 from phonevault.fuse.mount import MountOptions, mount, unmount
 from phonevault.fuse.session import Session
 

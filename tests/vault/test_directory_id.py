@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 from cryptography.hazmat.primitives.ciphers.aead import AESSIV
 
-from phonevault.fs.dirid import new_directory_id, open_directory_id, seal_directory_id
 from phonevault.fs.errors import DirectoryIdDamaged
+from phonevault.fs.format.dirid import new_directory_id, open_directory_id, seal_directory_id
 
 KEY = bytes(range(64))
 

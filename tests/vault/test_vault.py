@@ -30,7 +30,7 @@ from keyslots.labels import NAMES
 from phone_link.errors import DecryptFailed, KeyNotFound, UserRefused
 from phonevault import vault
 from phonevault.errors import PhonevaultError
-from phonevault.fs.dirid import open_directory_id
+from phonevault.fs.format.dirid import open_directory_id
 from phonevault.vault import (
     CreatedVault,
     PassphraseOpener,

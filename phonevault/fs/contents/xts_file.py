@@ -12,11 +12,11 @@ from cryptography.hazmat.primitives.ciphers import Cipher
 from cryptography.hazmat.primitives.ciphers.algorithms import AES
 from cryptography.hazmat.primitives.ciphers.modes import XTS
 
+from phonevault.fs.contents.sparse_file import SparseFile
 from phonevault.fs.errors import FileDamaged
-from phonevault.fs.file_header import CIPHER_XTS
+from phonevault.fs.format.file_header import CIPHER_XTS
+from phonevault.fs.format.layout import AES_BLOCK_BYTES, HEADER_BYTES, PAGE_BYTES
 from phonevault.fs.keys import TreeKeys
-from phonevault.fs.layout import AES_BLOCK_BYTES, HEADER_BYTES, PAGE_BYTES
-from phonevault.fs.sparse_file import SparseFile
 
 _ZERO_PAGE = bytes(PAGE_BYTES)
 

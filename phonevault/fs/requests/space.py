@@ -5,9 +5,9 @@ from __future__ import annotations
 import errno
 import os
 
-from phonevault.fs.copy_range import copy_range
+from phonevault.fs.contents.copy_range import copy_range
 from phonevault.fs.core import Core, contents_of
-from phonevault.fs.file_operations import kill_suidgid
+from phonevault.fs.requests.files import kill_suidgid
 from phonevault.fs.syscalls import FALLOC_KEEP_SIZE, FALLOC_PUNCH_HOLE, FALLOC_ZERO_RANGE
 from phonevault.fuse import abi
 from phonevault.fuse.request import FlushFirst, Request

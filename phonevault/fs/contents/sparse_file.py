@@ -9,10 +9,10 @@ from __future__ import annotations
 import errno
 import os
 
-from phonevault.fs.content_file import ContentFile
-from phonevault.fs.hole_map import HoleMap
+from phonevault.fs.contents.content_file import ContentFile
+from phonevault.fs.format.hole_map import HoleMap
+from phonevault.fs.format.layout import Layout
 from phonevault.fs.keys import TreeKeys
-from phonevault.fs.layout import Layout
 from phonevault.fs.syscalls import FALLOC_KEEP_SIZE, FALLOC_PUNCH_HOLE, FALLOC_ZERO_RANGE, fallocate
 
 _UNSUPPORTED = (errno.EOPNOTSUPP, errno.ENOSYS)

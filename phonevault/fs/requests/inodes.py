@@ -8,8 +8,8 @@ import time
 
 from phonevault.fs import attributes
 from phonevault.fs.core import Core
-from phonevault.fs.file_operations import FileOperations, kill_suidgid
 from phonevault.fs.nodes import Node
+from phonevault.fs.requests.files import FileOperations, kill_suidgid
 from phonevault.fuse import abi
 from phonevault.fuse.request import Request
 

@@ -9,10 +9,10 @@ from functools import partial
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from phonevault.fs.file_header import CIPHER_GCM, FileHeader
+from phonevault.fs.contents.sparse_file import SparseFile
+from phonevault.fs.format.file_header import CIPHER_GCM, FileHeader
+from phonevault.fs.format.layout import NONCE_BYTES, OVERHEAD_BYTES
 from phonevault.fs.keys import TreeKeys
-from phonevault.fs.layout import NONCE_BYTES, OVERHEAD_BYTES
-from phonevault.fs.sparse_file import SparseFile
 
 _END_BIT = 1
 _NO_NONCE = bytes(NONCE_BYTES)

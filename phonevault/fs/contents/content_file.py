@@ -14,10 +14,10 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from phonevault.fs.errors import FileDamaged
-from phonevault.fs.file_header import KEY_BYTES, FileHeader, open_header, parse_header, seal_header
+from phonevault.fs.format.file_header import KEY_BYTES, FileHeader, open_header, parse_header, seal_header
+from phonevault.fs.format.layout import HEADER_BYTES, Layout
 from phonevault.fs.key_arena import KeyArena
 from phonevault.fs.keys import TreeKeys
-from phonevault.fs.layout import HEADER_BYTES, Layout
 
 log = logging.getLogger(__name__)
 

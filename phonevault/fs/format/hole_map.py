@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from phonevault.fs.layout import HEADER_BYTES, Layout
+from phonevault.fs.format.layout import HEADER_BYTES, Layout
 
 BackingSeek = Callable[[int], int | None]
 """From an offset of the ciphertext file to the next data (or hole) at or behind it; None if there is none before its end."""

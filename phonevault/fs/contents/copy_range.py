@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 
+from phonevault.fs.contents.sparse_file import SparseFile
 from phonevault.fs.keys import TreeKeys
-from phonevault.fs.sparse_file import SparseFile
 
 REQUEST_BYTES = 8 << 20
 """Data copied for one request; a caller that wants more asks again. A lock waits for no longer piece of work."""

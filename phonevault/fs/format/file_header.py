@@ -10,7 +10,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from phonevault.fs.errors import FileDamaged
-from phonevault.fs.layout import HEADER_BYTES, NONCE_BYTES, TAG_BYTES
+from phonevault.fs.format.layout import HEADER_BYTES, NONCE_BYTES, TAG_BYTES
 
 CIPHER_GCM = 1
 CIPHER_XTS = 2

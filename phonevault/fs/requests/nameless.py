@@ -7,8 +7,8 @@ import stat
 
 from phonevault.fs import attributes
 from phonevault.fs.core import Core
-from phonevault.fs.file_operations import FileOperations
 from phonevault.fs.nodes import PathHandle
+from phonevault.fs.requests.files import FileOperations
 from phonevault.fuse import abi
 from phonevault.fuse.request import Request
 

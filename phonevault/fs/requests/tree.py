@@ -10,9 +10,9 @@ import errno
 import os
 import stat
 
-from phonevault.fs import dirid, names
 from phonevault.fs.attributes import device_from_kernel
 from phonevault.fs.core import Core, temporary_name, write_durably
+from phonevault.fs.format import dirid, names
 from phonevault.fs.nodes import Node, PathHandle, pinned
 from phonevault.fs.syscalls import RENAME_EXCHANGE, RENAME_NOREPLACE, rename
 from phonevault.fuse import abi

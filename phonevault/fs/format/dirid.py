@@ -7,7 +7,7 @@ import os
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESSIV
 
-from .errors import DirectoryIdDamaged
+from phonevault.fs.errors import DirectoryIdDamaged
 
 FILE_NAME = "phonevault.dirid"
 ID_BYTES = 16

@@ -1,0 +1,1 @@
+"""One open file's contents under the vault's cipher."""
