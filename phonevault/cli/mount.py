@@ -10,15 +10,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from phonevault.cli import phones
+from phonevault.cli.opening import check_one_way, choose_way, opening_options
 from phonevault.cli.output import note, say, show_error, warn
-from phonevault.cli.secret_input import prompt_secret, read_secret
 from phonevault.errors import EXIT_OK, VaultInUse
 from phonevault.paths import log_dir, mount_id
 
 if TYPE_CHECKING:
-    from keyslots.header import Header
-    from phonevault.daemon.serve import MountPlan, Way
+    from phonevault.daemon.serve import MountPlan
+    from phonevault.daemon.ways import Way
 
 
 def finite(value: float) -> float:
@@ -31,13 +30,7 @@ def finite(value: float) -> float:
 @click.command()
 @click.argument("vault")
 @click.argument("mountpoint")
-@click.option(
-    "--phone", "phone_name", metavar="NAME", help="Open it with this phone (the one that fits, if left out)."
-)
-@click.option(
-    "--passphrase-file", metavar="F", help="Open it with the passphrase in F ('-': standard input or asked)."
-)
-@click.option("--recovery-file", metavar="F", help="Open it with the recovery code in F ('-' as above).")
+@opening_options
 @click.option(
     "--grace",
     type=click.FloatRange(0, 86400),
@@ -79,8 +72,7 @@ def mount(
     from phonevault.daemon.serve import MountPlan
     from phonevault.daemon.state import Policy
 
-    if sum(option is not None for option in (phone_name, passphrase_file, recovery_file)) > 1:
-        raise click.UsageError("--phone, --passphrase-file and --recovery-file exclude each other")
+    check_one_way(phone_name, passphrase_file, recovery_file)
     path = canonical_vault(vault)
     header = load(path).header
     check_cipher(header.cipher)
@@ -100,29 +92,6 @@ def mount(
         mount_and_serve(plan, way(), lambda: say(f"{vault} is open at {place}"), warn)
         return
     _in_background(plan, way, vault)
-
-
-def choose_way(
-    header: Header, phone_name: str | None, passphrase_file: str | None, recovery_file: str | None
-) -> Way:
-    """Return how the vault is to be opened; asks on the terminal for a secret that no file is given for.
-
-    Raises:
-        UnknownPhone, LinkError, SecretInputError: There is no such way.
-    """
-    from phonevault.daemon.serve import PhoneWay, SecretWay
-
-    if passphrase_file is not None:
-        return SecretWay("passphrase", read_secret(passphrase_file, "passphrase"))
-    if recovery_file is not None:
-        return SecretWay("recovery", read_secret(recovery_file, "recovery code"))
-    kinds = {slot.kem.kind for slot in header.slots}
-    if phone_name is None and "phone" not in kinds:
-        if "passphrase" in kinds:
-            return SecretWay("passphrase", prompt_secret("passphrase"))
-        return SecretWay("recovery", prompt_secret("recovery code"))
-    phone = phones.phone_for(header, phone_name)
-    return PhoneWay(phone.name, phone.fingerprint, phones.connector(phone))
 
 
 def _refuse_second_mount(vault: Path, shared: bool) -> None:

@@ -17,13 +17,14 @@ from phonevault.daemon.clock import boottime_s
 from phonevault.daemon.control import ControlServer
 from phonevault.daemon.harden import allow_many_files, forbid_dumps
 from phonevault.daemon.keys import Identified, KeySource
-from phonevault.daemon.link import CONNECT_TIMEOUT_S, Link, Phone, PhoneSession
+from phonevault.daemon.link import Link, Phone, PhoneSession
 from phonevault.daemon.log import log
 from phonevault.daemon.requests import Description, Requests
 from phonevault.daemon.state import Policy
 from phonevault.daemon.supervisor import Supervisor
 from phonevault.daemon.treelock import hold_tree
 from phonevault.daemon.volume import Volume
+from phonevault.daemon.ways import PhoneWay, SecretWay, Way, fingerprint_of, open_by
 from phonevault.fuse.errors import FuseError
 from phonevault.paths import control_socket_name, runtime_dir
 
@@ -57,37 +58,6 @@ class MountPlan:
     shared: bool = False
 
 
-@dataclass(frozen=True)
-class PhoneWay:
-    """The vault is opened by a paired phone.
-
-    Attributes:
-        name: The phone's name.
-        fingerprint: Of its RSA key, pinned when it was paired (hex).
-        connect: Opens an authenticated session within so many seconds.
-    """
-
-    name: str
-    fingerprint: str
-    connect: Callable[[float], PhoneSession]
-
-
-@dataclass(frozen=True)
-class SecretWay:
-    """The vault is opened by a passphrase or a recovery code.
-
-    Attributes:
-        method: "passphrase" or "recovery".
-        secret: As typed, UTF-8; wiped once it was used.
-    """
-
-    method: str
-    secret: bytearray
-
-
-Way = PhoneWay | SecretWay
-
-
 def mount_and_serve(
     plan: MountPlan, way: Way, ready: Callable[[], None], warn: Callable[[str], None]
 ) -> None:
@@ -112,8 +82,8 @@ def mount_and_serve(
     try:
         warming = threading.Thread(target=_warm, name="warm")
         warming.start()
-        source = KeySource(plan.vault, way.fingerprint if isinstance(way, PhoneWay) else "")
-        session, opened = _open(source, way)
+        source = KeySource(plan.vault, fingerprint_of(way))
+        session, opened = open_by(source, way)
         warming.join()
         try:
             _mounted(plan, way, source, session, opened, ready, warn)
@@ -129,20 +99,6 @@ def _warm() -> None:
     """Import what is needed after the phone's answer while waiting for it; saves a tenth of the time to a mount."""
     for name in ("phonevault.fs.filesystem", "phonevault.fuse.session", "phonevault.fuse.mount"):
         importlib.import_module(name)
-
-
-def _open(source: KeySource, way: Way) -> tuple[PhoneSession | None, OpenedVault]:
-    if isinstance(way, SecretWay):
-        try:
-            return None, source.by_secret(way.method, way.secret)
-        finally:
-            way.secret[:] = bytes(len(way.secret))
-    session = way.connect(CONNECT_TIMEOUT_S)
-    try:
-        return session, source.by_phone(session)
-    except BaseException:
-        session.close()
-        raise
 
 
 def _mounted(

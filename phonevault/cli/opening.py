@@ -1,0 +1,108 @@
+"""How a command opens a vault: the three options that `mount` has, and what they stand for."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from phonevault.cli import phones
+from phonevault.cli.output import warn
+from phonevault.cli.secret_input import prompt_secret, read_secret
+
+if TYPE_CHECKING:
+    from keyslots.header import Header
+    from phonevault.daemon.ways import Way
+    from phonevault.vault import OpenedVault
+
+
+def opening_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add `--phone`, `--passphrase-file` and `--recovery-file` to a command."""
+    for option in (
+        click.option(
+            "--recovery-file", metavar="F", help="Open it with the recovery code in F ('-' as above)."
+        ),
+        click.option(
+            "--passphrase-file",
+            metavar="F",
+            help="Open it with the passphrase in F ('-': standard input or asked).",
+        ),
+        click.option(
+            "--phone",
+            "phone_name",
+            metavar="NAME",
+            help="Open it with this phone (the one that fits, if left out).",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+def choose_way(
+    header: Header, phone_name: str | None, passphrase_file: str | None, recovery_file: str | None
+) -> Way:
+    """Return how the vault is to be opened; asks on the terminal for a secret that no file is given for.
+
+    Raises:
+        UnknownPhone, LinkError, SecretInputError: There is no such way.
+    """
+    from phonevault.daemon.ways import PhoneWay, SecretWay
+
+    if passphrase_file is not None:
+        return SecretWay("passphrase", read_secret(passphrase_file, "passphrase"))
+    if recovery_file is not None:
+        return SecretWay("recovery", read_secret(recovery_file, "recovery code"))
+    kinds = {slot.kem.kind for slot in header.slots}
+    if phone_name is None and "phone" not in kinds:
+        if "passphrase" in kinds:
+            return SecretWay("passphrase", prompt_secret("passphrase"))
+        return SecretWay("recovery", prompt_secret("recovery code"))
+    phone = phones.phone_for(header, phone_name)
+    return PhoneWay(phone.name, phone.fingerprint, phones.connector(phone))
+
+
+def check_one_way(phone_name: str | None, passphrase_file: str | None, recovery_file: str | None) -> None:
+    """Refuse more than one way in.
+
+    Raises:
+        click.UsageError: Several were given.
+    """
+    if sum(option is not None for option in (phone_name, passphrase_file, recovery_file)) > 1:
+        raise click.UsageError("--phone, --passphrase-file and --recovery-file exclude each other")
+
+
+@contextlib.contextmanager
+def opened_vault(
+    path: Path, phone_name: str | None, passphrase_file: str | None, recovery_file: str | None
+) -> Iterator[OpenedVault]:
+    """Open a vault for the time of a command; its keys are wiped at the end.
+
+    Args:
+        path: VAULT, canonical.
+        phone_name: The option `--phone`.
+        passphrase_file: The option `--passphrase-file`.
+        recovery_file: The option `--recovery-file`.
+
+    Raises:
+        KeyslotsError, LinkError, SecretInputError: It does not open.
+    """
+    from keyslots.store import load
+    from phonevault.daemon.harden import forbid_dumps
+    from phonevault.daemon.keys import KeySource
+    from phonevault.daemon.ways import fingerprint_of, open_by
+
+    check_one_way(phone_name, passphrase_file, recovery_file)
+    forbid_dumps()
+    way = choose_way(load(path).header, phone_name, passphrase_file, recovery_file)
+    session, opened = open_by(KeySource(path, fingerprint_of(way)), way)
+    if session is not None:
+        session.close()
+    try:
+        for warning in opened.warnings:
+            warn(warning)
+        yield opened
+    finally:
+        opened.wipe()
