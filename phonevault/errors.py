@@ -98,6 +98,12 @@ class UnlockImpossible(PhonevaultError):
     """The folder cannot be unlocked this way (no phone bound to the mount, or it is not locked)."""
 
 
+class ProblemsFound(PhonevaultError):
+    """`phonevault doctor` found something that does not work."""
+
+    hint = "the lines marked `problem` say what to do"
+
+
 class ReportedError(PhonevaultError):
     """An error that another process met and reported over a pipe or socket.
 
@@ -176,6 +182,8 @@ EXIT_CODES: dict[str, int] = {
     "phone_link.errors.UserRefused": 54,
     "phone_link.errors.KeyNotFound": 55,
     "phone_link.errors.DecryptFailed": 56,
+    # 60-69: this computer
+    "phonevault.errors.ProblemsFound": 60,
 }
 
 

@@ -51,23 +51,29 @@ def log_dir() -> Path:
     return state_dir() / "log"
 
 
-def runtime_dir() -> Path:
-    """The directory of the control sockets, created private if it is missing.
+def runtime_path() -> Path:
+    """Where `runtime_dir` is. Not created here.
 
     XDG_RUNTIME_DIR/phonevault; without that variable /run/user/UID/phonevault if the system keeps such a
     directory for this user, else /tmp/phonevault-UID.
-
-    Raises:
-        SettingsError: It exists but is no directory, is another user's, or is open to others.
     """
     base = os.environ.get("XDG_RUNTIME_DIR", "")
     uid = os.getuid()
     if base.startswith("/"):
-        return private_dir(Path(base) / APPLICATION)
+        return Path(base) / APPLICATION
     login = Path(f"/run/user/{uid}")
     if _is_private(login):
-        return private_dir(login / APPLICATION)
-    return private_dir(Path(f"/tmp/{APPLICATION}-{uid}"))  # noqa: S108 - checked for its owner and mode
+        return login / APPLICATION
+    return Path(f"/tmp/{APPLICATION}-{uid}")  # noqa: S108 - checked for its owner and mode before it is used
+
+
+def runtime_dir() -> Path:
+    """The directory of the control sockets (`runtime_path`), created private if it is missing.
+
+    Raises:
+        SettingsError: It exists but is no directory, is another user's, or is open to others.
+    """
+    return private_dir(runtime_path())
 
 
 def private_dir(path: Path) -> Path:

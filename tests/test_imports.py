@@ -34,6 +34,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
         "phonevault.vault",
         "phone_link.host",
     ),
+    "phonevault.doctor": ("phonevault.fuse", "phone_link.host"),
 }
 ROOMS["phonevault.cli"] = tuple(
     room for room in ROOMS if room not in ("phone_link.phone", "phone_link.virtual")

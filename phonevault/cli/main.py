@@ -15,6 +15,7 @@ from phonevault.errors import EXIT_BUG, EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE, d
 
 COMMANDS = {
     "create": ("phonevault.cli.create", "create", "Make a vault."),
+    "doctor": ("phonevault.cli.doctor", "doctor", "Look whether this computer has what phonevault needs."),
     "info": ("phonevault.cli.info", "info", "Show what a vault's header says, without any key."),
     "lock": ("phonevault.cli.control", "lock", "Lock a mounted vault now."),
     "mount": ("phonevault.cli.mount", "mount", "Open a vault as a folder."),
