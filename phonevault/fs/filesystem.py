@@ -13,6 +13,8 @@ from phonevault.fs.requests.directories import DirectoryOperations
 from phonevault.fs.requests.files import FileOperations
 from phonevault.fs.requests.inodes import InodeOperations
 from phonevault.fs.requests.nameless import NamelessOperations
+from phonevault.fs.requests.removals import RemovalOperations
+from phonevault.fs.requests.renames import RenameOperations
 from phonevault.fs.requests.space import SpaceOperations
 from phonevault.fs.requests.statx import StatxOperations
 from phonevault.fs.requests.tree import TreeOperations
@@ -63,6 +65,8 @@ class EncryptedFileSystem:
         self._statx = StatxOperations(self._core)
         self._inodes = InodeOperations(self._core, self._files)
         self._tree = TreeOperations(self._core)
+        self._removals = RemovalOperations(self._core)
+        self._renames = RenameOperations(self._core)
 
     @property
     def locked(self) -> bool:
@@ -78,8 +82,7 @@ class EncryptedFileSystem:
         self._core.unlock(vmk, self._vault_id, epoch)
 
     def lock(self) -> None:
-        """Wipe every key and every cached plaintext. The session must be locked first."""
-        self._directories.drop_listings()
+        """Wipe every key. The session must be locked first."""
         self._core.lock()
         scrub_stack()
 
@@ -115,10 +118,10 @@ class EncryptedFileSystem:
             Opcode.MKNOD: tree.mknod,
             Opcode.SYMLINK: tree.symlink,
             Opcode.LINK: tree.link,
-            Opcode.UNLINK: tree.unlink,
-            Opcode.RMDIR: tree.rmdir,
-            Opcode.RENAME: tree.rename,
-            Opcode.RENAME2: tree.rename2,
+            Opcode.UNLINK: self._removals.unlink,
+            Opcode.RMDIR: self._removals.rmdir,
+            Opcode.RENAME: self._renames.rename,
+            Opcode.RENAME2: self._renames.rename2,
             Opcode.OPEN: files.open,
             Opcode.CREATE: files.create,
             Opcode.READ: files.read,

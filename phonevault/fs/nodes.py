@@ -22,12 +22,19 @@ _PATH_FLAGS = _PIN_FLAGS | os.O_DIRECTORY
 
 
 class PathHandle:
-    """An open O_PATH descriptor; closed when the last user lets go of it, so that eviction harms no request under way."""
+    """An open descriptor, usually O_PATH; closed when the last user lets go of it, so that eviction harms no request under way.
 
-    __slots__ = ("fd",)
+    Attributes:
+        fd: the descriptor.
+        directory_id: of a directory, once read. It is known no longer than the handle lasts: that long, no other directory can have
+            the inode number.
+    """
+
+    __slots__ = ("directory_id", "fd")
 
     def __init__(self, fd: int) -> None:
         self.fd = fd
+        self.directory_id: bytes | None = None
 
     def __del__(self) -> None:
         os.close(self.fd)
@@ -47,15 +54,15 @@ class Node:
         mode: its type bits (``stat.S_IFMT``).
         lookups: how often the kernel was told of it and has not forgotten it.
         links: where it is: parent and stored name, several for hard links, none once unlinked.
-        directory_id: of a directory, once read.
         handle: of a directory while it is in use; of any object without a known name.
         contents: of a regular file while it is open.
+        backing: the descriptor that ``contents`` works on.
         opens: open handles.
         writers: it may have dirty data in the kernel's cache.
     """
 
     __slots__ = (
-        "__weakref__", "contents", "directory_id", "handle", "id", "key", "links", "lookups", "mode", "opens",
+        "__weakref__", "backing", "contents", "handle", "id", "key", "links", "lookups", "mode", "opens",
         "writable", "writers",
     )  # fmt: skip
 
@@ -65,9 +72,9 @@ class Node:
         self.mode = stat.S_IFMT(mode)
         self.lookups = 0
         self.links: list[tuple[Node, str]] = []
-        self.directory_id: bytes | None = None
         self.handle: PathHandle | None = None
         self.contents: SparseFile | None = None
+        self.backing: PathHandle | None = None
         self.opens = 0
         self.writable = False
         self.writers = False
@@ -119,12 +126,15 @@ class NodeTable:
         with self.lock:
             node = self._told(status)
             place = (parent, stored)
-            if place not in node.links:
+            if not node.links or node.links[0] != place:
                 if stat.S_ISDIR(node.mode):
                     node.links.clear()
                 else:
                     node.handle = None
-                node.links.append(place)
+                    if place in node.links:
+                        node.links.remove(place)
+                # First: where it was seen last is where it is, whatever another host has renamed.
+                node.links.insert(0, place)
             return node
 
     def remember_nameless(self, pin: PathHandle, status: os.stat_result) -> Node:
@@ -202,12 +212,17 @@ class NodeTable:
             status = os.fstat(handle.fd)
             if (status.st_dev, status.st_ino) != node.key:
                 raise OSError(errno.ESTALE, "another directory is in its place")
+            self.keep_open(node, handle)
+            return handle
+
+    def keep_open(self, node: Node, handle: PathHandle) -> None:
+        """Keep a directory's handle until many others were opened after it."""
+        with self.lock:
             node.handle = handle
             self._open_directories[node.id] = node
             if len(self._open_directories) > _DIRECTORY_DESCRIPTORS:
                 _, oldest = self._open_directories.popitem(last=False)
                 oldest.handle = None
-            return handle
 
     def place(self, node: Node) -> tuple[Node, str]:
         """Parent and stored name of a node.

@@ -1,23 +1,42 @@
 """OPENDIR, READDIR, READDIRPLUS, RELEASEDIR, FSYNCDIR.
 
-A handle lists its directory once, at its first read or after a rewind, so that concurrent changes neither repeat nor hide others.
+A handle lists its directory at its first read and after a rewind, and lets go of the listing at the end. Positions belong to the
+entries (``fs/listing.py``), so a listing that was dropped meanwhile is simply made again.
 """
 
 from __future__ import annotations
 
-import errno
 import itertools
-import os
+import logging
 import stat
+from collections.abc import Iterator
+from typing import NamedTuple
 
-from phonevault.fs import attributes
-from phonevault.fs.core import Core, Listed
+from phonevault.fs import sidecars
+from phonevault.fs.core import Core
+from phonevault.fs.errors import Damaged
+from phonevault.fs.format import names
+from phonevault.fs.listing import Listing
 from phonevault.fs.nodes import Node
+from phonevault.fs.small_files import exists, sync_directory
 from phonevault.fuse import abi
 from phonevault.fuse.request import Request
 
+log = logging.getLogger(__name__)
+
 _DIRECTORY_KIND = stat.S_IFDIR >> 12
 _NO_ENTRY = bytes(abi.ENTRY_OUT.size)
+_DOT, _DOTDOT = 1, 2
+
+
+class _Listed(NamedTuple):
+    """An entry for the reply; ``stored`` is empty for "." and ".."."""
+
+    name: bytes
+    stored: str
+    position: int
+    inode: int
+    kind: int
 
 
 class DirectoryOperations:
@@ -26,21 +45,14 @@ class DirectoryOperations:
     def __init__(self, core: Core) -> None:
         self._core = core
         self._numbers = itertools.count(1)
-        self._listings: dict[int, list[Listed] | None] = {}
-
-    def drop_listings(self) -> None:
-        """Forget the plaintext names held for open handles; they are read again when asked for."""
-        for number in self._listings:
-            self._listings[number] = None
+        self._listings: dict[int, Listing] = {}
 
     def opendir(self, request: Request) -> bytes:
         """OPENDIR."""
         self._core.directory_id(self._core.nodes.get(request.nodeid))
-        number = next(self._numbers)
-        self._listings[number] = None
         # The kernel may keep the listing: it knows of every change, unless other hosts make some.
         caching = 0 if self._core.shared else abi.FOPEN_CACHE_DIR | abi.FOPEN_KEEP_CACHE
-        return abi.OPEN_OUT.pack(number, caching, 0)
+        return abi.OPEN_OUT.pack(next(self._numbers), caching, 0)
 
     def releasedir(self, request: Request) -> bytes:
         """RELEASEDIR."""
@@ -57,50 +69,62 @@ class DirectoryOperations:
 
     def fsyncdir(self, request: Request) -> bytes:
         """FSYNCDIR."""
-        handle = self._core.nodes.directory(self._core.nodes.get(request.nodeid))
-        fd = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=handle.fd)
-        try:
-            os.fsync(fd)
-        finally:
-            os.close(fd)
+        sync_directory(self._core.nodes.directory(self._core.nodes.get(request.nodeid)).fd)
         return b""
 
     def _read(self, request: Request, *, plus: bool) -> bytes:
-        number, offset, size, *_ = abi.READ_IN.unpack_from(request.body)
+        number, position, size, *_ = abi.READ_IN.unpack_from(request.body)
         node = self._core.nodes.get(request.nodeid)
-        listing = self._listing(number, node, rewind=offset == 0)
         handle = self._core.nodes.directory(node)
         out = bytearray()
         head = abi.ENTRY_OUT.size if plus else 0
-        for index in range(offset, len(listing)):
-            listed = listing[index]
-            length = head + (abi.DIRENT.size + len(listed.name) + 7 & ~7)
-            if len(out) + length > size:
-                break
+        for listed in self._entries(number, node, handle.fd, position):
+            if len(out) + head + (abi.DIRENT.size + len(listed.name) + 7 & ~7) > size:
+                return bytes(out)
             if plus:
-                out += self._entry(node, handle.fd, listed)
-            out += abi.DIRENT.pack(listed.inode, index + 1, len(listed.name), listed.kind)
+                entry = self._entry(node, handle.fd, listed)
+                if entry is None:
+                    continue
+                out += entry
+            out += abi.DIRENT.pack(listed.inode, listed.position, len(listed.name), listed.kind)
             out += listed.name
             out += bytes(-len(out) % 8)
+        if not out:
+            self._listings.pop(number, None)
         return bytes(out)
 
-    def _entry(self, node: Node, directory_fd: int, listed: Listed) -> bytes:
+    def _entry(self, node: Node, directory_fd: int, listed: _Listed) -> bytes | None:
+        """The answer to a look-up of a listed name; None if it is gone since the listing was made."""
         if not listed.stored:
             return _NO_ENTRY
         try:
             status = self._core.stat_entry(directory_fd, listed.stored)
         except FileNotFoundError:
-            # Removed since the listing was made: the kernel is given the name alone.
-            return attributes.negative_entry(0)
+            return None
+        except PermissionError:
+            # A directory that may be read but not entered: the name alone.
+            return _NO_ENTRY
         return self._core.entry(node, listed.stored, status)
 
-    def _listing(self, number: int, node: Node, *, rewind: bool) -> list[Listed]:
-        if number not in self._listings:
-            raise OSError(errno.EBADF, "the directory is not open")
-        listing = self._listings[number]
-        if listing is None or rewind:
-            inode = node.key[1]
-            dots = [Listed(b".", "", inode, _DIRECTORY_KIND), Listed(b"..", "", inode, _DIRECTORY_KIND)]
-            listing = dots + self._core.list_directory(node)
-            self._listings[number] = listing
-        return listing
+    def _entries(self, number: int, node: Node, directory_fd: int, position: int) -> Iterator[_Listed]:
+        """What stands behind a position; an entry whose name does not decrypt is told to the log and left out."""
+        if position < _DOT:
+            yield _Listed(b".", "", _DOT, node.key[1], _DIRECTORY_KIND)
+        if position < _DOTDOT:
+            places = node.links
+            above = places[0][0] if places else node
+            yield _Listed(b"..", "", _DOTDOT, above.key[1], _DIRECTORY_KIND)
+        listing = self._listings.get(number)
+        if listing is None or position == 0:
+            listing = self._listings[number] = Listing(directory_fd)
+        directory_id, siv = self._core.directory_id(node), self._core.keys.names
+        for index in listing.after(position):
+            stored = listing.stored[index]
+            try:
+                encoded = sidecars.read(directory_fd, stored) if names.is_long(stored) else stored
+                name = names.decrypt_name(siv, directory_id, encoded)
+            except (Damaged, FileNotFoundError):
+                if exists(stored, directory_fd):
+                    log.warning("inode %d: an entry's name does not decrypt", listing.inodes[index])
+                continue
+            yield _Listed(name, stored, listing.positions[index], listing.inodes[index], listing.kinds[index])

@@ -13,12 +13,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from phonevault.fs.core import Core, contents_of
-from phonevault.fs.nodes import Node
+from phonevault.fs.creation import Owner, make_object
+from phonevault.fs.nodes import Node, PathHandle
 from phonevault.fuse import abi
 from phonevault.fuse.request import Request
 
 _ACCESS = os.O_RDONLY | os.O_WRONLY | os.O_RDWR
 _OURS = os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
+_NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | _OURS
 
 
 class FileOperations:
@@ -50,20 +52,16 @@ class FileOperations:
         flags, mode, _, _ = abi.CREATE_IN.unpack_from(request.body)
         core = self._core
         parent = core.nodes.get(request.nodeid)
-        encoded = core.encoded(parent, abi.name_of(request.body[abi.CREATE_IN.size :]))
-        handle = core.nodes.directory(parent)
-        stored = core.write_sidecar(handle.fd, encoded)
+        name = abi.name_of(request.body[abi.CREATE_IN.size :])
+        owner = Owner.of(request, mode)
         try:
-            fd = os.open(
-                stored, os.O_RDWR | os.O_CREAT | os.O_EXCL | _OURS, stat.S_IMODE(mode), dir_fd=handle.fd
+            stored, fd = make_object(
+                core, parent, name, owner, lambda new, at: os.open(new, _NEW, owner.mode, dir_fd=at)
             )
         except FileExistsError:
             if flags & os.O_EXCL:
                 raise
-            return self._open_existing(parent, stored, handle.fd)
-        core.give_to_caller(fd, request.uid, request.gid, handle.fd)
-        if mode & (stat.S_ISUID | stat.S_ISGID):
-            os.fchmod(fd, stat.S_IMODE(mode))
+            return self._open_existing(parent, core.stored(parent, name), flags, request)
         entry = core.entry(parent, stored, os.fstat(fd))
         node = core.nodes.get(abi.ENTRY_OUT.unpack_from(entry)[0])
         return [entry, self.opened_new(node, fd)]
@@ -71,7 +69,7 @@ class FileOperations:
     def opened_new(self, node: Node, fd: int) -> bytes:
         """A file that was just made and that nobody else has open: the first handle, for reading and writing."""
         with self._core.nodes.lock:
-            node.contents = self._core.contents(fd)
+            self._attach(node, fd)
             node.writable = node.writers = True
             node.opens += 1
         return self._opened()
@@ -144,8 +142,7 @@ class FileOperations:
                 os.dup2(fd, node.contents.fd, inheritable=False)
             os.close(fd)
         elif node.handle is not None:
-            fd = os.open(f"/proc/self/fd/{node.handle.fd}", flags | os.O_CLOEXEC)
-            node.contents = self._core.contents(fd)
+            self._attach(node, os.open(f"/proc/self/fd/{node.handle.fd}", flags | os.O_CLOEXEC))
         else:
             parent, stored = self._core.nodes.place(node)
             handle = self._core.nodes.directory(parent)
@@ -154,8 +151,14 @@ class FileOperations:
             if not stat.S_ISREG(status.st_mode) or (status.st_dev, status.st_ino) != node.key:
                 os.close(fd)
                 raise OSError(errno.ESTALE, "another object is in its place")
-            node.contents = self._core.contents(fd)
+            self._attach(node, fd)
         node.writable = write
+
+    def _attach(self, node: Node, fd: int) -> None:
+        """The descriptor is closed with its last user: a GETATTR may still look at it when the last handle goes."""
+        handle = PathHandle(fd)
+        node.contents = self._core.contents(fd)
+        node.backing = handle
 
     def _release(self, node: Node) -> None:
         with self._core.nodes.lock:
@@ -163,16 +166,31 @@ class FileOperations:
             if node.opens > 0 or node.contents is None:
                 return
             contents, node.contents = node.contents, None
-            node.writable = node.writers = False
             contents.wipe()
-            os.close(contents.fd)
+            node.backing = None
+            node.writable = node.writers = False
             if node.lookups <= 0:
                 self._core.nodes.forget(node.id, 0)
 
-    def _open_existing(self, parent: Node, stored: str, directory_fd: int) -> list[bytes]:
-        """CREATE without O_EXCL met a file that another host made meanwhile."""
-        entry = self._core.entry(parent, stored, self._core.stat_entry(directory_fd, stored))
-        self._acquire(self._core.nodes.get(abi.ENTRY_OUT.unpack_from(entry)[0]), write=True)
+    def _open_existing(self, parent: Node, stored: str, flags: int, request: Request) -> list[bytes]:
+        """CREATE without O_EXCL met what another host made meanwhile.
+
+        Raises:
+            OSError: ESTALE where it is no regular file: the kernel then looks the name up again, and follows a link itself.
+        """
+        core = self._core
+        status = core.stat_entry(core.nodes.directory(parent).fd, stored)
+        if not stat.S_ISREG(status.st_mode):
+            raise OSError(errno.ESTALE, "not a regular file")
+        entry = core.entry(parent, stored, status)
+        node = core.nodes.get(abi.ENTRY_OUT.unpack_from(entry)[0])
+        self._acquire(node, write=True)
+        if flags & os.O_TRUNC:
+            try:
+                contents_of(node).truncate(core.keys, 0, request.cipher, request.plain)
+            except OSError:
+                self._release(node)
+                raise
         return [entry, self._opened()]
 
     def _opened(self) -> bytes:

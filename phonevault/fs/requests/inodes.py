@@ -62,28 +62,25 @@ class InodeOperations:
         node = self._core.nodes.get(request.nodeid)
         if valid & abi.SetAttr.SIZE:
             self._files.truncate(node, size, request)
-        path = _Path(self._core, node)
-        with path:
+        with self._core.held(node) as fd:
+            path = f"/proc/self/fd/{fd}"
             if valid & (abi.SetAttr.UID | abi.SetAttr.GID):
-                path.chown(uid if valid & abi.SetAttr.UID else -1, gid if valid & abi.SetAttr.GID else -1)
+                _chown(
+                    path, uid if valid & abi.SetAttr.UID else _KEEP, gid if valid & abi.SetAttr.GID else _KEEP
+                )
             if valid & abi.SetAttr.MODE:
-                os.chmod(path.name, stat.S_IMODE(mode))
+                os.chmod(path, stat.S_IMODE(mode))
             elif valid & abi.SetAttr.KILL_SUIDGID:
-                kill_suidgid(path.name)
+                kill_suidgid(path)
             if valid & (abi.SetAttr.ATIME | abi.SetAttr.MTIME):
-                path.set_times(valid, fields)
+                _set_times(path, os.fstat(fd), valid, fields)
         return self._attributes(node)
 
     def readlink(self, request: Request) -> bytes:
         """READLINK."""
         core = self._core
-        node = core.nodes.get(request.nodeid)
-        pin = node.handle
-        if pin is not None:
-            return core.keys.open_target(os.readlink("", dir_fd=pin.fd))
-        parent, stored = core.nodes.place(node)
-        handle = core.nodes.directory(parent)
-        return core.keys.open_target(os.readlink(stored, dir_fd=handle.fd))
+        with core.held(core.nodes.get(request.nodeid)) as fd:
+            return core.keys.open_target(os.readlink("", dir_fd=fd))
 
     def statfs(self, request: Request) -> bytes:
         """STATFS: those of the backing store."""
@@ -106,47 +103,25 @@ class InodeOperations:
         return attributes.attr_out(core.timeout_s, attributes.pack(core.stat_node(node), core.layout))
 
 
-class _Path:
-    """An object pinned by an O_PATH descriptor while its attributes are set: no link in its place can mislead us."""
+def _chown(path: str, uid: int, gid: int) -> None:
+    os.chown(path, *(-1 if value == _KEEP else value for value in (uid, gid)))
 
-    def __init__(self, core: Core, node: Node) -> None:
-        pin = node.handle
-        if node.contents is not None:
-            self._fd = os.dup(node.contents.fd)
-        elif pin is not None:
-            self._fd = os.dup(pin.fd)
-        else:
-            core.stat_node(node)
-            parent, stored = core.nodes.place(node)
-            handle = core.nodes.directory(parent)
-            self._fd = os.open(stored, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=handle.fd)
-        self.name = f"/proc/self/fd/{self._fd}"
 
-    def __enter__(self) -> None:
+def _set_times(path: str, status: os.stat_result, valid: int, fields: tuple[int, ...]) -> None:
+    """Set what is asked for; the other time stays as it is in ``status``."""
+    now = time.time_ns()
+    atime = _time(valid, abi.SetAttr.ATIME, abi.SetAttr.ATIME_NOW, fields[5], fields[8], now)
+    mtime = _time(valid, abi.SetAttr.MTIME, abi.SetAttr.MTIME_NOW, fields[6], fields[9], now)
+    times = (
+        status.st_atime_ns if atime is None else atime,
+        status.st_mtime_ns if mtime is None else mtime,
+    )
+    os.utime(path, ns=times)
+
+
+def _time(valid: int, given: int, is_now: int, seconds: int, nanoseconds: int, now: int) -> int | None:
+    if not valid & given:
         return None
-
-    def __exit__(self, *_: object) -> None:
-        os.close(self._fd)
-
-    def chown(self, uid: int, gid: int) -> None:
-        uid, gid = (-1 if value == _KEEP else value for value in (uid, gid))
-        os.chown(self.name, uid, gid)
-
-    def set_times(self, valid: int, fields: tuple[int, ...]) -> None:
-        now = time.time_ns()
-        status = os.fstat(self._fd)
-        atime = self._time(valid, abi.SetAttr.ATIME, abi.SetAttr.ATIME_NOW, fields[5], fields[8], now)
-        mtime = self._time(valid, abi.SetAttr.MTIME, abi.SetAttr.MTIME_NOW, fields[6], fields[9], now)
-        times = (
-            status.st_atime_ns if atime is None else atime,
-            status.st_mtime_ns if mtime is None else mtime,
-        )
-        os.utime(self.name, ns=times)
-
-    @staticmethod
-    def _time(valid: int, given: int, is_now: int, seconds: int, nanoseconds: int, now: int) -> int | None:
-        if not valid & given:
-            return None
-        if valid & is_now:
-            return now
-        return (seconds - (1 << 64) if seconds >> 63 else seconds) * _BILLION + nanoseconds
+    if valid & is_now:
+        return now
+    return (seconds - (1 << 64) if seconds >> 63 else seconds) * _BILLION + nanoseconds

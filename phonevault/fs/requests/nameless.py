@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-import stat
 
 from phonevault.fs import attributes
 from phonevault.fs.core import Core
+from phonevault.fs.creation import Owner, furnish
 from phonevault.fs.nodes import PathHandle
 from phonevault.fs.requests.files import FileOperations
 from phonevault.fuse import abi
@@ -30,11 +30,10 @@ class NamelessOperations:
         flags, mode, _, _ = abi.CREATE_IN.unpack_from(request.body)
         directory = core.nodes.directory(core.nodes.get(request.nodeid))
         ours = os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC | flags & os.O_EXCL
-        fd = os.open(".", ours, stat.S_IMODE(mode), dir_fd=directory.fd)
+        owner = Owner.of(request, mode)
+        fd = os.open(".", ours, owner.mode, dir_fd=directory.fd)
         try:
-            core.give_to_caller(fd, request.uid, request.gid, directory.fd)
-            if mode & (stat.S_ISUID | stat.S_ISGID):
-                os.fchmod(fd, stat.S_IMODE(mode))
+            furnish(core, fd, owner, directory.fd)
             pin = PathHandle(os.open(f"/proc/self/fd/{fd}", os.O_PATH | os.O_CLOEXEC))
         except OSError:
             os.close(fd)

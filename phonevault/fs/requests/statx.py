@@ -6,8 +6,7 @@ import os
 
 from phonevault.fs import attributes
 from phonevault.fs.core import Core
-from phonevault.fs.nodes import Node
-from phonevault.fs.syscalls import AT_EMPTY_PATH, AT_SYMLINK_NOFOLLOW, STATX_BTIME, birth_time
+from phonevault.fs.syscalls import AT_EMPTY_PATH, STATX_BTIME, birth_time
 from phonevault.fuse import abi
 from phonevault.fuse.request import Request
 
@@ -29,8 +28,8 @@ class StatxOperations:
         """
         core = self._core
         node = core.nodes.get(request.nodeid)
-        status = core.stat_node(node)
-        born = self._birth_time(node)
+        with core.held(node) as fd:
+            status, born = os.fstat(fd), birth_time(fd, "", AT_EMPTY_PATH)
         times = (status.st_atime_ns, born or 0, status.st_ctime_ns, status.st_mtime_ns)
         mask = abi.STATX_BASIC_STATS | (0 if born is None else STATX_BTIME)
         return abi.STATX_OUT.pack(core.timeout_s, 0, 0) + abi.STATX.pack(
@@ -39,14 +38,3 @@ class StatxOperations:
             *(part for time in times for part in divmod(time, _BILLION)),
             os.major(status.st_rdev), os.minor(status.st_rdev), 0, 0,
         )  # fmt: skip
-
-    def _birth_time(self, node: Node) -> int | None:
-        """Nanoseconds since 1970, None where the backing store does not keep it."""
-        core, handle = self._core, node.handle
-        if node.contents is not None:
-            return birth_time(node.contents.fd, "", AT_EMPTY_PATH)
-        if handle is not None:
-            return birth_time(handle.fd, "", AT_EMPTY_PATH)
-        parent, stored = core.nodes.place(node)
-        handle = core.nodes.directory(parent)
-        return birth_time(handle.fd, stored, AT_SYMLINK_NOFOLLOW)

@@ -1,0 +1,165 @@
+"""Making an object whole or not at all.
+
+What can be made complete in one step is made under its own name. Everything else (a directory with its id, an object for another user,
+set-id bits that outlive the change of owner) is made under a temporary name, furnished there, and then moved into place: whoever looks,
+also after a crash, sees all of it or nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import stat
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from phonevault.fs import sidecars
+from phonevault.fs.core import Core
+from phonevault.fs.format import dirid
+from phonevault.fs.nodes import Node
+from phonevault.fs.removal import remove_leftover
+from phonevault.fs.small_files import temporary_name, write_new
+from phonevault.fs.syscalls import RENAME_NOREPLACE, rename
+from phonevault.fuse.request import Request
+
+_PIN = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_NO_SUCH_FLAG = (errno.EINVAL, errno.ENOSYS)
+
+Make = Callable[[str, int], int]
+"""Makes an object by its stored name in a directory and returns a descriptor of it; on failure there is no object."""
+
+
+@dataclass(frozen=True)
+class Owner:
+    """Whose a new object shall be, and its mode.
+
+    Attributes:
+        uid: user id of who makes it.
+        gid: group id of who makes it; in a set-group-id directory the directory's group counts.
+        mode: permission bits, the caller's umask applied.
+    """
+
+    uid: int
+    gid: int
+    mode: int
+
+    @classmethod
+    def of(cls, request: Request, mode: int) -> Owner:
+        """The caller of a request."""
+        return cls(request.uid, request.gid, stat.S_IMODE(mode))
+
+
+def make_object(core: Core, parent: Node, name: bytes, owner: Owner, make: Make) -> tuple[str, int]:
+    """Make anything but a directory.
+
+    Returns:
+        Its stored name, and the descriptor that ``make`` returned.
+
+    Raises:
+        OSError: EEXIST, EPERM (the daemon may not give it to that owner), …; nothing is left of it.
+    """
+    encoded = core.encoded(parent, name)
+    handle = core.nodes.directory(parent)
+    if core.owns(owner.uid, owner.gid):
+        with sidecars.named(handle.fd, encoded) as stored:
+            return stored, make(stored, handle.fd)
+    temporary = temporary_name()
+    fd = make(temporary, handle.fd)
+    try:
+        furnish(core, fd, owner, handle.fd)
+        return _move_in(handle.fd, temporary, encoded, _place_object), fd
+    except OSError:
+        os.close(fd)
+        with contextlib.suppress(OSError):
+            os.unlink(temporary, dir_fd=handle.fd)
+        raise
+
+
+def make_directory(core: Core, parent: Node, name: bytes, owner: Owner) -> tuple[str, int, bytes]:
+    """Make a directory: its id is durable before it can be seen.
+
+    Returns:
+        Its stored name, a descriptor of it, and its id.
+
+    Raises:
+        OSError: as :func:`make_object`.
+    """
+    encoded = core.encoded(parent, name)
+    handle = core.nodes.directory(parent)
+    temporary, directory_id = temporary_name(), dirid.new_directory_id()
+    os.mkdir(temporary, 0o700, dir_fd=handle.fd)
+    fd = None
+    try:
+        fd = os.open(temporary, _DIRECTORY, dir_fd=handle.fd)
+        write_new(dirid.FILE_NAME, dirid.seal_directory_id(core.keys.names, directory_id), fd)
+        os.fsync(fd)
+        inherited = os.fstat(fd).st_mode & stat.S_ISGID
+        furnish(core, fd, owner, handle.fd)
+        os.fchmod(fd, owner.mode | inherited)
+        return _move_in(handle.fd, temporary, encoded, _place_directory), fd, directory_id
+    except OSError:
+        if fd is not None:
+            os.close(fd)
+        with contextlib.suppress(OSError):
+            remove_leftover(handle.fd, temporary)
+        raise
+
+
+def make_and_pin(make: Callable[[str, int], None]) -> Make:
+    """A :data:`Make` from a call that makes an object without opening it."""
+
+    def made(stored: str, directory_fd: int) -> int:
+        make(stored, directory_fd)
+        try:
+            return os.open(stored, _PIN, dir_fd=directory_fd)
+        except OSError:
+            with contextlib.suppress(OSError):
+                os.unlink(stored, dir_fd=directory_fd)
+            raise
+
+    return made
+
+
+def furnish(core: Core, fd: int, owner: Owner, parent_fd: int) -> None:
+    """What an object needs before it is shown.
+
+    Raises:
+        OSError: EPERM, the daemon may not give it to that owner.
+    """
+    if core.owns(owner.uid, owner.gid):
+        return
+    path = f"/proc/self/fd/{fd}"
+    group = -1 if os.fstat(parent_fd).st_mode & stat.S_ISGID else owner.gid
+    os.chown(path, owner.uid, group)
+    if owner.mode & (stat.S_ISUID | stat.S_ISGID):
+        # The change of owner took them.
+        os.chmod(path, owner.mode)
+
+
+def _move_in(directory_fd: int, temporary: str, encoded: str, place: Callable[[int, str, str], None]) -> str:
+    with sidecars.named(directory_fd, encoded) as stored:
+        try:
+            rename(directory_fd, temporary, directory_fd, stored, RENAME_NOREPLACE)
+        except OSError as error:
+            if error.errno not in _NO_SUCH_FLAG:
+                raise
+            place(directory_fd, temporary, stored)
+        return stored
+
+
+def _place_object(directory_fd: int, temporary: str, stored: str) -> None:
+    """Where the backing store knows no RENAME_NOREPLACE (NFS)."""
+    os.link(temporary, stored, src_dir_fd=directory_fd, dst_dir_fd=directory_fd, follow_symlinks=False)
+    os.unlink(temporary, dir_fd=directory_fd)
+
+
+def _place_directory(directory_fd: int, temporary: str, stored: str) -> None:
+    """The same: a rename replaces empty directories only, and those of a tree have an id file in them."""
+    try:
+        os.rename(temporary, stored, src_dir_fd=directory_fd, dst_dir_fd=directory_fd)
+    except OSError as error:
+        if error.errno in (errno.ENOTDIR, errno.ENOTEMPTY):
+            raise FileExistsError(errno.EEXIST, "there is something of that name") from None
+        raise

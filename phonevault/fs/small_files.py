@@ -1,0 +1,108 @@
+"""Small files of ours in the ciphertext directory (directory ids, sidecars): read with suspicion, written whole and durably."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import secrets
+import stat
+
+from phonevault.fs.errors import Damaged
+from phonevault.fs.format import names
+
+_LIMIT_BYTES = 512
+
+
+def temporary_name() -> str:
+    """A name for an object on its way in (docs/format.md 2)."""
+    return names.TEMPORARY_PREFIX + secrets.token_hex(8)
+
+
+def exists(name: str, directory_fd: int) -> bool:
+    """Whether there is an object of that name, a dangling link included."""
+    try:
+        os.stat(name, dir_fd=directory_fd, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def read_small(name: str, directory_fd: int) -> bytes:
+    """A small regular file's bytes; never through a link, never blocking on a fifo.
+
+    Raises:
+        Damaged: it is no regular file, or too long.
+        OSError: ENOENT, EIO, … of the backing store.
+    """
+    try:
+        fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=directory_fd)
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.ENXIO):
+            raise Damaged(f"{name} is not a regular file") from None
+        raise
+    try:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            raise Damaged(f"{name} is not a regular file")
+        raw = os.read(fd, _LIMIT_BYTES + 1)
+    finally:
+        os.close(fd)
+    if len(raw) > _LIMIT_BYTES:
+        raise Damaged(f"{name} is too long")
+    return raw
+
+
+def write_new(name: str, raw: bytes, directory_fd: int) -> None:
+    """Write a file that is not there yet, and fsync it. On failure it is gone again.
+
+    Raises:
+        OSError: EEXIST, ENOSPC, … of the backing store.
+    """
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    fd = os.open(name, flags, 0o600, dir_fd=directory_fd)
+    try:
+        if os.write(fd, raw) != len(raw):
+            raise OSError(errno.ENOSPC, "written in part only")
+        os.fsync(fd)
+    except OSError:
+        with contextlib.suppress(OSError):
+            os.unlink(name, dir_fd=directory_fd)
+        raise
+    finally:
+        os.close(fd)
+
+
+def put_durably(name: str, raw: bytes, directory_fd: int, *, replace: bool) -> None:
+    """Put a file in place whole: its name leads to all of it or to what was there before. Durable, the directory's entry included.
+
+    Raises:
+        FileExistsError: without ``replace``, if it is there.
+        OSError: of the backing store; nothing has changed.
+    """
+    temporary = temporary_name()
+    write_new(temporary, raw, directory_fd)
+    try:
+        if replace:
+            os.rename(temporary, name, src_dir_fd=directory_fd, dst_dir_fd=directory_fd)
+        else:
+            os.link(temporary, name, src_dir_fd=directory_fd, dst_dir_fd=directory_fd)
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary, dir_fd=directory_fd)
+    sync_directory(directory_fd)
+
+
+def sync_directory(directory_fd: int) -> None:
+    """Make a directory's entries durable; one that its owner may not read is left to the backing store's own order.
+
+    Raises:
+        OSError: EIO of the backing store.
+    """
+    try:
+        fd = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=directory_fd)
+    except PermissionError:
+        return
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

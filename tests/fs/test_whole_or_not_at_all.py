@@ -1,0 +1,272 @@
+"""Every change of the tree, ended before each of its system calls in turn, and each of its system calls failing in turn.
+
+What is counted is the calls of ``os`` that change something, and renameat2; kill -9 is a child that ends there and then.
+"""
+
+from __future__ import annotations
+
+import errno
+import gc
+import os
+import stat
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.direct_tree import DirectTree
+
+from phonevault.fs import syscalls
+from phonevault.fs.format import names
+from phonevault.fs.syscalls import RENAME_EXCHANGE, RENAME_NOREPLACE
+
+L, M = b"l" * 200, b"m" * 255
+"""Long names: with a sidecar."""
+CHANGING = (
+    "open",
+    "mkdir",
+    "mknod",
+    "symlink",
+    "link",
+    "unlink",
+    "rmdir",
+    "rename",
+    "chmod",
+    "fchmod",
+    "chown",
+    "write",
+    "fsync",
+)
+DIED = 77
+
+Operation = Callable[[DirectTree], object]
+Moment = Callable[[int], None]
+"""Called with the number of a changing call, before it."""
+
+
+def nothing(tree: DirectTree) -> None:
+    del tree
+
+
+def files(*made: bytes) -> Operation:
+    def prepare(tree: DirectTree) -> None:
+        for number, name in enumerate(made):
+            tree.create(name, 0o600 + number)
+
+    return prepare
+
+
+def folders(*made: bytes) -> Operation:
+    def prepare(tree: DirectTree) -> None:
+        for number, name in enumerate(made):
+            tree.mkdir(name, 0o700 + number)
+
+    return prepare
+
+
+def full_and_empty(old: bytes, new: bytes) -> Operation:
+    def prepare(tree: DirectTree) -> None:
+        number = tree.mkdir(old, 0o701)
+        tree.create(M, 0o604, number)
+        tree.create(b"inside", 0o605, number)
+        tree.mkdir(new, 0o702)
+
+    return prepare
+
+
+def as_nobody(change: Operation) -> Operation:
+    def changed(tree: DirectTree) -> None:
+        tree.uid = tree.gid = 65534
+        change(tree)
+
+    return changed
+
+
+OPERATIONS: dict[str, tuple[Operation, Operation]] = {
+    "create": (nothing, lambda tree: tree.create(b"f")),
+    "create, long": (nothing, lambda tree: tree.create(L)),
+    "create, for another": (nothing, as_nobody(lambda tree: tree.create(L, 0o6755))),
+    "mkdir": (nothing, lambda tree: tree.mkdir(b"d")),
+    "mkdir, long": (nothing, lambda tree: tree.mkdir(L)),
+    "mkdir, for another": (nothing, as_nobody(lambda tree: tree.mkdir(L, 0o2755))),
+    "mknod": (nothing, lambda tree: tree.mknod(L, stat.S_IFIFO | 0o600)),
+    "mknod, for another": (nothing, as_nobody(lambda tree: tree.mknod(L, stat.S_IFIFO | 0o600))),
+    "symlink": (nothing, lambda tree: tree.symlink(L, b"target")),
+    "symlink, for another": (nothing, as_nobody(lambda tree: tree.symlink(L, b"target"))),
+    "link": (files(b"f"), lambda tree: tree.link(tree.find(b"f"), L)),
+    "unlink": (files(L), lambda tree: tree.unlink(L)),
+    "rmdir": (folders(b"d"), lambda tree: tree.rmdir(b"d")),
+    "rmdir, long": (folders(L), lambda tree: tree.rmdir(L)),
+    "rename to long": (files(b"f"), lambda tree: tree.rename(b"f", L)),
+    "rename from long": (files(L), lambda tree: tree.rename(L, b"f")),
+    "rename long over long": (files(L, M), lambda tree: tree.rename(L, M)),
+    "rename, nothing replaced": (files(L), lambda tree: tree.rename(L, M, RENAME_NOREPLACE)),
+    "rename a directory over an empty one": (
+        full_and_empty(b"a", b"b"),
+        lambda tree: tree.rename(b"a", b"b"),
+    ),
+    "the same, both long": (full_and_empty(L, M), lambda tree: tree.rename(L, M)),
+    "exchange, long and short": (full_and_empty(L, b"b"), lambda tree: tree.rename(L, b"b", RENAME_EXCHANGE)),
+    "exchange, both long": (files(L, M), lambda tree: tree.rename(L, M, RENAME_EXCHANGE)),
+}
+
+
+def prepared(tree: Path, prepare: Operation) -> None:
+    prepare(DirectTree(tree))
+
+
+def copied(source: Path, target: Path) -> Path:
+    subprocess.run(["cp", "-a", str(source), str(target)], check=True)
+    return target
+
+
+def watch(patch: pytest.MonkeyPatch, moment: Moment) -> None:
+    """``moment`` is called before every call that changes something."""
+    count = 0
+
+    def watched(call: Callable[..., Any], changes: Callable[..., bool]) -> Callable[..., Any]:
+        def called(*arguments: Any, **options: Any) -> Any:
+            nonlocal count
+            if changes(*arguments):
+                count += 1
+                moment(count)
+            return call(*arguments, **options)
+
+        return called
+
+    for name in CHANGING:
+        changes = (
+            (lambda path, flags, *_: bool(flags & (os.O_CREAT | os.O_TRUNC)))
+            if name == "open"
+            else lambda *_: True
+        )
+        patch.setattr(os, name, watched(getattr(os, name), changes))
+    patch.setattr(syscalls._libc, "renameat2", watched(syscalls._libc.renameat2, lambda *_: True))
+
+
+def died_at(step: int, tree: Path, change: Operation) -> bool:
+    """Whether the child came to that step."""
+    child = os.fork()
+    if not child:
+        code = 1
+        try:
+            patch = pytest.MonkeyPatch()
+            direct = DirectTree(tree)
+            watch(patch, lambda number: os._exit(DIED) if number == step else None)
+            change(direct)
+            code = 0
+        finally:
+            os._exit(code)
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    assert code in (0, DIED)
+    return code == DIED
+
+
+def check_ciphertext(tree: Path, *, leftovers: bool) -> None:
+    """Each directory has its id, unless it is empty; each long entry its sidecar; what was interrupted left nothing visible."""
+    for directory, below, found in os.walk(tree):
+        below[:] = [name for name in below if not name.startswith(names.TEMPORARY_PREFIX)]
+        everything = os.listdir(directory)
+        entries = [name for name in everything if names.is_entry(name)]
+        assert "phonevault.dirid" in found or not entries
+        for name in entries:
+            assert not names.is_long(name) or name + names.LONG_SUFFIX in found
+        if not leftovers:
+            expected = {name + names.LONG_SUFFIX for name in entries if names.is_long(name)}
+            assert set(everything) == {*entries, *expected, "phonevault.dirid"}
+
+
+@pytest.mark.parametrize("kind", OPERATIONS)
+def test_killed_before_each_step(tmp_path: Path, kind: str) -> None:
+    prepare, change = OPERATIONS[kind]
+    if "for another" in kind and os.geteuid() != 0:
+        pytest.skip("not applicable: only root makes objects for others")
+    prepared(tmp_path / "before", prepare)
+    done = copied(tmp_path / "before", tmp_path / "after")
+    assert not died_at(0, done, change)
+    before, after = (DirectTree(tmp_path / name).view() for name in ("before", "after"))
+    assert before != after
+    check_ciphertext(done, leftovers=False)
+    step, seen = 1, set()
+    while died_at(step, tree := copied(tmp_path / "before", tmp_path / str(step)), change):
+        check_ciphertext(tree, leftovers=True)
+        found = DirectTree(tree)
+        view = found.view()
+        assert view in (before, after), f"killed before step {step}"
+        seen.add(view == after)
+        usable(found)
+        check_ciphertext(tree, leftovers=True)
+        step += 1
+    assert step > 1
+    assert False in seen, "there was a step before the change"
+
+
+def usable(tree: DirectTree) -> None:
+    """A long name can be made in every directory, the change can be undone by hand, and everything removed."""
+    for path, (mode, *_) in sorted(tree.view().items(), reverse=True):
+        *above, name = path.split(b"/")[1:]
+        parent = 1
+        for part in above:
+            parent = tree.find(part, parent)
+        if stat.S_ISDIR(mode):
+            inside = tree.find(name, parent)
+            tree.create(b"n" * 255, parent=inside)
+            assert tree.listing(inside) == [b"n" * 255]
+            tree.unlink(b"n" * 255, inside)
+            tree.rmdir(name, parent)
+        else:
+            tree.unlink(name, parent)
+    assert tree.view() == {}
+
+
+@pytest.mark.parametrize("kind", OPERATIONS)
+def test_each_step_failing(tmp_path: Path, kind: str) -> None:
+    prepare, change = OPERATIONS[kind]
+    if "for another" in kind and os.geteuid() != 0:
+        pytest.skip("not applicable: only root makes objects for others")
+    prepared(tmp_path / "before", prepare)
+    before = DirectTree(tmp_path / "before").view()
+    step, failures = 1, 0
+    while True:
+        tree = copied(tmp_path / "before", tmp_path / str(step))
+        direct = DirectTree(tree)
+        reached, failed = fails_at(step, direct, change)
+        if not reached:
+            break
+        view = DirectTree(tree).view()
+        assert view == direct.view()
+        if failed:
+            failures += 1
+            assert view == before, f"step {step} failed"
+            check_ciphertext(tree, leftovers=False)
+        else:
+            assert view != before
+        step += 1
+    assert failures
+
+
+def fails_at(step: int, tree: DirectTree, change: Operation) -> tuple[bool, bool]:
+    """Whether the step was reached, and whether the change failed; no descriptor may be left in that case."""
+    reached = False
+
+    def moment(number: int) -> None:
+        nonlocal reached
+        if number == step:
+            reached = True
+            raise OSError(errno.EDQUOT, "quota")
+
+    tree.view()
+    gc.collect()
+    before = len(os.listdir("/proc/self/fd"))
+    with pytest.MonkeyPatch.context() as patch:
+        watch(patch, moment)
+        try:
+            change(tree)
+        except OSError as error:
+            assert error.errno == errno.EDQUOT
+        else:
+            return reached, False
+    gc.collect()
+    assert len(os.listdir("/proc/self/fd")) == before
+    return reached, True
