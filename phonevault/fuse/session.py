@@ -48,6 +48,11 @@ class _Worker:
         self.buffer = memoryview(bytearray(operations.max_write + abi.PAGE_BYTES))
         self.request = Request(operations.scratch_bytes)
 
+    def wipe(self) -> None:
+        """Overwrite what requests left. Only the worker itself may: for others the kernel may be filling the buffer just now."""
+        self.request.wipe_scratch()
+        self.buffer[:] = bytes(len(self.buffer))
+
 
 class Session:
     """Serves the requests of one mount with a fixed number of threads.
@@ -157,31 +162,30 @@ class Session:
         self._mode = Mode.LOCKED
         self._serve_parked()
         idle = self._wait_idle(max(deadline, time.monotonic() + 0.5))
-        for worker in self._workers:
-            if not worker.busy:
-                worker.request.wipe_scratch()
-                worker.buffer[:] = bytes(len(worker.buffer))
         self._scrub_workers()
         threading.Thread(target=self._forget_everything, name="fuse-invalidate", daemon=True).start()
         return idle
 
     def _scrub_workers(self) -> None:
-        """Let every worker overwrite its dead stack, where AES leaves parts of keys.
+        """Let every worker overwrite its buffers, and its dead stack, where AES leaves parts of keys.
 
         A worker blocks in read(2); the kernel wakes blocked readers in turn, so as many requests as there are workers reach
-        each of them. They are made by asking for the mount point's status, which every worker answers at once now.
+        each of them. They are made by asking for the mount point's status, which every worker answers at once now. A worker
+        that has just answered may take the next request before it blocks; after a pause it stands at the end of the row.
         """
         if self._mountpoint is None:
             return
         for worker in self._workers:
             worker.scrubbed = False
         self._invalidate([abi.ROOT_ID])
-        for _ in range(_NUDGES * len(self._workers)):
-            if all(worker.scrubbed for worker in self._workers) or self._ended.is_set():
-                return
+        for nudge in range(_NUDGES * len(self._workers)):
             with contextlib.suppress(OSError):
                 os.stat(self._mountpoint)
-        log.warning("lock: not every worker could scrub its stack")
+            if nudge >= len(self._workers):
+                time.sleep(_POLL_S)
+            if all(worker.scrubbed for worker in self._workers) or self._ended.is_set():
+                return
+        log.warning("lock: not every worker could wipe its memory")
 
     def _wait_idle(self, deadline: float) -> bool:
         while self._flusher.busy or any(worker.busy for worker in self._workers):
@@ -222,6 +226,7 @@ class Session:
                 else:
                     self._gate(request)
                     if not worker.scrubbed and self._mode is Mode.LOCKED:
+                        worker.wipe()
                         self._operations.scrub()
                         worker.scrubbed = True
                 worker.busy = False

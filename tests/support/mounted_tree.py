@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from support.needs import need_fuse
 
 _CHECKOUT = Path(__file__).parents[2]
 _SEARCH = [str(_CHECKOUT), *filter(None, [os.environ.get("PYTHONPATH")])]
+_HANG_S = 60
+"""A serving process that has not answered by then hangs: killed, so that the test fails."""
 _CHILD = Path(__file__).with_name("mounted_tree_child.py")
 
 
@@ -74,7 +77,12 @@ class MountedTree:
 
     def _expect(self, line: str) -> None:
         assert self._process is not None and self._process.stdout is not None
-        assert self._process.stdout.readline().strip() == line
+        guard = threading.Timer(_HANG_S, self._process.kill)
+        guard.start()
+        try:
+            assert self._process.stdout.readline().strip() == line
+        finally:
+            guard.cancel()
 
     def _close_pipes(self) -> None:
         assert self._process is not None
