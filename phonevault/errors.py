@@ -104,6 +104,14 @@ class ProblemsFound(PhonevaultError):
     hint = "the lines marked `problem` say what to do"
 
 
+class NotMeasurable(PhonevaultError):
+    """`phonevault speed` cannot make or mount its trial vault there."""
+
+    hint = (
+        "`phonevault speed` without VAULT measures the ciphers alone; `phonevault doctor` looks at the rest"
+    )
+
+
 class ReportedError(PhonevaultError):
     """An error that another process met and reported over a pipe or socket.
 
@@ -184,6 +192,7 @@ EXIT_CODES: dict[str, int] = {
     "phone_link.errors.DecryptFailed": 56,
     # 60-69: this computer
     "phonevault.errors.ProblemsFound": 60,
+    "phonevault.errors.NotMeasurable": 61,
 }
 
 

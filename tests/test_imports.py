@@ -35,6 +35,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
         "phone_link.host",
     ),
     "phonevault.doctor": ("phonevault.fuse", "phone_link.host"),
+    "phonevault.speed": ("keyslots", "phonevault.vault", "phonevault.daemon"),
 }
 ROOMS["phonevault.cli"] = tuple(
     room for room in ROOMS if room not in ("phone_link.phone", "phone_link.virtual")

@@ -20,6 +20,7 @@ COMMANDS = {
     "lock": ("phonevault.cli.control", "lock", "Lock a mounted vault now."),
     "mount": ("phonevault.cli.mount", "mount", "Open a vault as a folder."),
     "phone": ("phonevault.cli.phone", "phone", "Pair, list, ping and forget phones."),
+    "speed": ("phonevault.cli.speed", "speed", "Measure ciphers and folders on this computer."),
     "status": ("phonevault.cli.control", "status", "List the mounted vaults."),
     "unlock": ("phonevault.cli.control", "unlock", "Unlock a locked vault."),
     "unmount": ("phonevault.cli.control", "unmount", "Close the folder."),

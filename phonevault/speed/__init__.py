@@ -1,0 +1,1 @@
+"""`phonevault speed`: how fast ciphers and folders are on this computer."""
