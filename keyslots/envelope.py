@@ -24,6 +24,10 @@ class SealedHeader:
     header: Header
     mac: bytes
 
+    def encode(self) -> bytes:
+        """Return the bytes of the file it was read from (there is one canonical form)."""
+        return _with_checksum({"header": self.header.to_json(), "mac": self.mac.hex()})
+
 
 def encode_file(header: Header, key: Secret) -> bytes:
     """Return the bytes of the header file.
@@ -41,7 +45,7 @@ def encode_file(header: Header, key: Secret) -> bytes:
     except (HeaderTampered, HeaderTooNew, canonical.NotCanonical) as error:
         raise BadParameter(f"this header cannot be written: {error}") from error
     content: dict[str, Any] = {"header": header.to_json(), "mac": hmac_sha256(key, body).hex()}
-    data = canonical.encode({"checksum": _checksum(content), **content}) + b"\n"
+    data = _with_checksum(content)
     if len(data) > MAX_FILE_BYTES:
         raise BadParameter("this header cannot be written: it is longer than 1 MiB")
     return data
@@ -81,6 +85,10 @@ def verify_mac(sealed: SealedHeader, key: Secret) -> None:
     """
     if not hmac.compare_digest(hmac_sha256(key, sealed.header.encode()), sealed.mac):
         raise HeaderTampered("the vault's header was tampered with: its MAC is wrong")
+
+
+def _with_checksum(content: dict[str, Any]) -> bytes:
+    return canonical.encode({"checksum": _checksum(content), **content}) + b"\n"
 
 
 def _checksum(content: dict[str, Any]) -> str:

@@ -27,7 +27,7 @@ class NotAVault(KeyslotsError):
 class HeaderDamaged(KeyslotsError):
     """No sound copy of the header is left (bit rot, a torn or missing copy)."""
 
-    hint = "copy phonevault.json back into the vault from a backup of it"
+    hint = "put it back from a backup: `phonevault header restore VAULT FILE`"
 
 
 class HeaderTampered(KeyslotsError):
@@ -84,6 +84,24 @@ class WrongPhone(WrongKey):
 
 class NotMine(WrongKey):
     """The secret does not fit this one slot; another slot may fit."""
+
+
+class NoSuchSlot(KeyslotsError):
+    """The header has no slot with that id."""
+
+    hint = "`phonevault slot list VAULT` shows the slots"
+
+
+class LastSlot(KeyslotsError):
+    """The slot cannot be removed: no other is known to open the vault."""
+
+    hint = "add another slot first: `phonevault slot add VAULT`"
+
+
+class OtherVault(KeyslotsError):
+    """A header belongs to another vault than the one it was to be put into."""
+
+    hint = "`phonevault info` shows a vault's id; nothing was changed"
 
 
 class BadRecoveryCode(KeyslotsError, ValueError):

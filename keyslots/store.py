@@ -140,6 +140,29 @@ def save_new(vault_dir: Path, header: Header, key: Secret) -> None:
         _write_copies(directory, encode_file(header, key))
 
 
+def replace(vault_dir: Path, header: Header, key: Secret, *, expected: SealedHeader | None) -> None:
+    """Write both copies of a header that was proved on this vault's tree, over whatever is there.
+
+    Args:
+        vault_dir: the vault.
+        header: as it is to be written.
+        key: header key of its current epoch.
+        expected: the sound header that is to be replaced; None if no sound copy is left.
+
+    Raises:
+        HeaderChanged: something else is on disk than `expected`.
+        HeaderBusy, HeaderWriteFailed, BadParameter: as for `save`.
+    """
+    with lock(vault_dir) as directory:
+        try:
+            found: SealedHeader | None = _choose(directory).sealed
+        except (HeaderDamaged, HeaderTampered):
+            found = None
+        if found != expected:
+            raise HeaderChanged("the vault's header was changed by another command")
+        _write_copies(directory, encode_file(header, key))
+
+
 def _open_directory(vault_dir: Path) -> int:
     try:
         return os.open(vault_dir, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

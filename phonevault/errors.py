@@ -157,6 +157,9 @@ EXIT_CODES: dict[str, int] = {
     "keyslots.errors.HeaderBusy": 17,
     "keyslots.errors.HeaderChanged": 17,
     "keyslots.errors.KdfMemory": 18,
+    "keyslots.errors.LastSlot": 19,
+    "keyslots.errors.NoSuchSlot": 19,
+    "keyslots.errors.OtherVault": 19,
     # 20-30: the mount
     "phonevault.fuse.errors.FuseError": 30,
     "phonevault.fuse.errors.MountpointError": 20,

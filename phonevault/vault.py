@@ -17,16 +17,17 @@ from keyslots.build import (
     new_recovery_code,
 )
 from keyslots.build import RecoverySlotRequest as _RecoverySlot
-from keyslots.derive import derive, header_key
+from keyslots.derive import header_key
+from keyslots.envelope import SealedHeader
 from keyslots.errors import NotMine
 from keyslots.header import Header, Slot
-from keyslots.labels import NAMES
 from keyslots.memory import scrub_stack, wipe_str
 from keyslots.secret import Secret
 from keyslots.slots.passphrase import Cost
 from keyslots.unlock import OpenedHeader, open_slot
 from phonevault.errors import PhonevaultError
 from phonevault.openers import PassphraseOpener, PhoneOpener, RecoveryOpener, SlotOpener
+from phonevault.root_id import file_name, fsync_directory, prove_root_id, write_root_id
 
 __all__ = [
     "Cost",
@@ -41,7 +42,9 @@ __all__ = [
     "SlotOpener",
     "VaultDirectoryUnusable",
     "create",
+    "open_sealed",
     "open_vault",
+    "prove",
     "test_slot",
 ]
 
@@ -175,26 +178,50 @@ def open_vault(vault_dir: Path, opener: SlotOpener) -> OpenedVault:
         BadPassphrase, KdfMemory: the passphrase cannot be tried.
     """
     loaded = store.load(vault_dir)
-    for slot in loaded.header.slots:
+    return open_sealed(vault_dir, loaded.sealed, opener, loaded.warnings)
+
+
+def open_sealed(
+    vault_dir: Path, sealed: SealedHeader, opener: SlotOpener, warnings: tuple[str, ...] = ()
+) -> OpenedVault:
+    """Try the opener on each slot of a header that was read, and verify the header.
+
+    Raises:
+        HeaderTampered, WrongKey, LinkError, BadPassphrase, KdfMemory: as for `open_vault`.
+    """
+    for slot in sealed.header.slots:
         try:
-            secret = opener.unwrap(loaded.header, slot)
+            secret = opener.unwrap(sealed.header, slot)
         except NotMine:
             continue
         with secret:
-            opened = open_slot(loaded.sealed, slot, secret)
-        return _opened(vault_dir, opened, loaded.warnings)
-    raise opener.wrong_key(loaded.header)
+            return _opened(vault_dir, open_slot(sealed, slot, secret), warnings)
+    raise opener.wrong_key(sealed.header)
 
 
 def test_slot(vault_dir: Path, opener: SlotOpener) -> Slot:
-    """Return the slot that `opener` opens, after verifying the header; all keys are wiped again.
+    """Return the slot that `opener` opens, after verifying the header and the tree; all keys are wiped again.
 
     Raises:
-        Everything that `open_vault` does.
+        Everything that `open_vault` and `prove` do.
     """
     opened = open_vault(vault_dir, opener)
-    opened.wipe()
+    try:
+        prove(opened)
+    finally:
+        opened.wipe()
     return opened.slot
+
+
+def prove(opened: OpenedVault) -> None:
+    """Prove that the keys of an opened vault are those of its tree.
+
+    Raises:
+        DirectoryIdDamaged: the root's directory id does not open under them.
+        OSError: it cannot be read.
+    """
+    vmk = opened.vmks[opened.header.epochs.names]
+    prove_root_id(opened.tree, vmk, opened.header.vault_id)
 
 
 def _opened(vault_dir: Path, opened: OpenedHeader, warnings: tuple[str, ...]) -> OpenedVault:
@@ -222,13 +249,13 @@ def _write(vault_dir: Path, new: NewHeader) -> None:
         tree = vault_dir / store.TREE
         tree.mkdir(mode=0o700)
         undo.append(tree.rmdir)
-        undo.append(_remove(tree, _dirid_name()))
-        _write_root_id(tree, new)
+        undo.append(_remove(tree, file_name()))
+        write_root_id(tree, new.vmk, new.header.vault_id)
         # The header comes last: with it the vault is complete.
         undo.extend(_remove(vault_dir, name) for name in (store.MAIN, store.BACKUP))
         with header_key(new.vmk, new.header.vault_id) as key:
             store.save_new(vault_dir, new.header, key)
-        _fsync_directory(vault_dir.parent)
+        fsync_directory(vault_dir.parent)
     except BaseException:
         for step in reversed(undo):
             with contextlib.suppress(OSError):
@@ -238,35 +265,3 @@ def _write(vault_dir: Path, new: NewHeader) -> None:
 
 def _remove(directory: Path, name: str) -> Callable[[], None]:
     return lambda: (directory / name).unlink(missing_ok=True)
-
-
-def _dirid_name() -> str:
-    from phonevault.fs.format.dirid import FILE_NAME
-
-    return FILE_NAME
-
-
-def _write_root_id(tree: Path, new: NewHeader) -> None:
-    """Write `tree/phonevault.dirid` (docs/format.md 2), durable."""
-    from cryptography.hazmat.primitives.ciphers.aead import AESSIV
-
-    from phonevault.fs.format.dirid import FILE_NAME, new_directory_id, seal_directory_id
-
-    with derive(new.vmk, new.header.vault_id, NAMES) as key:
-        blob = seal_directory_id(AESSIV(key.view), new_directory_id())
-    descriptor = os.open(tree / FILE_NAME, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    try:
-        if os.write(descriptor, blob) != len(blob):
-            raise OSError("short write")
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-    _fsync_directory(tree)
-
-
-def _fsync_directory(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -26,7 +26,16 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "phonevault.fuse": (),
     "phonevault.fs": ("phonevault.fuse", "keyslots"),
     "phonevault.openers": ("keyslots", "phone_link.host"),
-    "phonevault.vault": ("keyslots", "phone_link.host", "phonevault.openers", "phonevault.fs"),
+    "phonevault.root_id": ("keyslots", "phonevault.fs"),
+    "phonevault.vault": (
+        "keyslots",
+        "phone_link.host",
+        "phonevault.openers",
+        "phonevault.root_id",
+        "phonevault.fs",
+    ),
+    "phonevault.header_copies": ("keyslots", "phonevault.openers", "phonevault.fs", "phonevault.vault"),
+    "phonevault.slots": ("keyslots", "phonevault.openers", "phonevault.vault"),
     "phonevault.daemon": (
         "keyslots",
         "phonevault.fs",
@@ -49,6 +58,8 @@ THIRD_PARTY = {
     "serial": ("phone_link.transport.serial",),
     "bumble": ("phone_link.transport.bumble", "phone_link.virtual"),
     "click": ("phonevault.cli", "phone_link.phone.cli"),
+    "segno": ("phonevault.cli",),
+    "zxcvbn": ("phonevault.cli",),
     "rich": ("phonevault.cli", "phone_link.phone.cli"),
 }
 

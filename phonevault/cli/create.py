@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,9 +14,9 @@ import click
 from phonevault.cli import phones
 from phonevault.cli.info import cipher_text
 from phonevault.cli.output import note, say
-from phonevault.cli.secret_input import check_output_file, read_secret
+from phonevault.cli.recovery_output import check_can_be_given, code_file, give_code
+from phonevault.cli.secret_input import read_secret
 from phonevault.daemon.places import check_cipher
-from phonevault.errors import OutputFileError, SecretInputError
 
 if TYPE_CHECKING:
     from phone_link.host.phone_book import PairedPhone
@@ -53,31 +52,22 @@ def create(
         raise click.UsageError("--phone and --no-phone exclude each other")
     check_cipher(cipher)
     path = Path(os.path.abspath(vault))
-    _check_code_can_be_given(recovery_file)
+    check_can_be_given(recovery_file, "--recovery-file")
     phone = _choose_phone(phone_name, no_phone, passphrase_file)
     passphrase = read_secret(passphrase_file, "passphrase") if passphrase_file is not None else None
     try:
-        with _connected(phone) as session, _code_file(recovery_file) as code_file:
+        with _connected(phone) as session, code_file(recovery_file) as descriptor:
             made = _make(path, cipher, phone, passphrase)
             try:
                 with _removed_on_failure(path, made):
                     _try_slots(made, phone, session, passphrase)
-                    _give_code(made, code_file)
+                    give_code(made.recovery_code or "", descriptor)
             finally:
                 made.wipe()
     finally:
         if passphrase is not None:
             passphrase[:] = bytes(len(passphrase))
     say(f"made {vault}: {cipher_text(cipher)}, opened by {_ways(phone, passphrase_file)}")
-
-
-def _check_code_can_be_given(recovery_file: str | None) -> None:
-    if recovery_file is not None:
-        check_output_file(Path(recovery_file))
-    elif not sys.stdout.isatty():
-        raise SecretInputError(
-            "the recovery code can only be shown on a terminal", "give a file for it: --recovery-file OUT"
-        )
 
 
 def _choose_phone(name: str | None, no_phone: bool, passphrase_file: str | None) -> PairedPhone | None:
@@ -136,44 +126,6 @@ def _try_slots(
         vaults.test_slot(made.path, opener)
     finally:
         opener.wipe()
-
-
-@contextlib.contextmanager
-def _code_file(recovery_file: str | None) -> Iterator[int | None]:
-    """Make the file for the code before the vault; on failure it goes again."""
-    if recovery_file is None:
-        yield None
-        return
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    try:
-        descriptor = os.open(recovery_file, flags, 0o600)
-    except OSError as error:
-        raise OutputFileError(f"cannot make {recovery_file}: {error.strerror}") from error
-    try:
-        yield descriptor
-    except BaseException:
-        os.unlink(recovery_file)
-        raise
-    finally:
-        os.close(descriptor)
-
-
-def _give_code(made: CreatedVault, code_file: int | None) -> None:
-    code = bytearray(made.recovery_code or "", "ascii")
-    try:
-        if code_file is None:
-            say("\nThe recovery code opens the vault without the phone.")
-            say("It is shown only now: write it down.\n")
-            sys.stdout.write("    ")
-            sys.stdout.flush()
-            os.writev(sys.stdout.fileno(), [code, b"\n"])
-            say("")
-            return
-        os.fchmod(code_file, 0o600)
-        os.writev(code_file, [code, b"\n"])
-        os.fsync(code_file)
-    finally:
-        code[:] = bytes(len(code))
 
 
 @contextlib.contextmanager

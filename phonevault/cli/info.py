@@ -45,7 +45,7 @@ def facts(header: Header) -> dict[str, Any]:
         "integrity": header.cipher != NO_INTEGRITY,
         "block_size": header.block_size,
         "epochs": header.epochs.to_json(),
-        "slots": [_slot(slot) for slot in header.slots],
+        "slots": [slot_facts(slot) for slot in header.slots],
         "verified": False,
     }
 
@@ -55,7 +55,8 @@ def cipher_text(cipher: str) -> str:
     return f"{cipher} (no integrity)" if cipher == NO_INTEGRITY else cipher
 
 
-def _slot(slot: Slot) -> dict[str, Any]:
+def slot_facts(slot: Slot) -> dict[str, Any]:
+    """What a header says of a slot, as JSON."""
     found = {"id": slot.id, "kind": slot.kem.kind, "label": slot.label, "created": slot.created}
     fingerprint = getattr(slot.kem, "fingerprint", None)
     return {**found, "fingerprint": fingerprint.hex()} if fingerprint is not None else found
@@ -68,7 +69,7 @@ def _show(path: str, header: Header) -> None:
     say(f"cipher      {cipher_text(header.cipher)}, blocks of {header.block_size} bytes")
     say(f"key epochs  {', '.join(str(epoch) for epoch in header.epochs.live)} (now {header.epochs.current})")
     rows = []
-    for slot in (_slot(slot) for slot in header.slots):
+    for slot in (slot_facts(slot) for slot in header.slots):
         rows.append(
             (str(slot["id"]), slot["kind"], slot["label"], slot["created"], slot.get("fingerprint", "")[:16])
         )

@@ -16,10 +16,13 @@ from phonevault.errors import EXIT_BUG, EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE, d
 COMMANDS = {
     "create": ("phonevault.cli.create", "create", "Make a vault."),
     "doctor": ("phonevault.cli.doctor", "doctor", "Look whether this computer has what phonevault needs."),
+    "header": ("phonevault.cli.header", "header", "Back up and restore a vault's header."),
     "info": ("phonevault.cli.info", "info", "Show what a vault's header says, without any key."),
     "lock": ("phonevault.cli.control", "lock", "Lock a mounted vault now."),
     "mount": ("phonevault.cli.mount", "mount", "Open a vault as a folder."),
+    "passwd": ("phonevault.cli.slot", "passwd", "Change a passphrase."),
     "phone": ("phonevault.cli.phone", "phone", "Pair, list, ping and forget phones."),
+    "slot": ("phonevault.cli.slot", "slot", "List, add, remove and test the ways into a vault."),
     "speed": ("phonevault.cli.speed", "speed", "Measure ciphers and folders on this computer."),
     "status": ("phonevault.cli.control", "status", "List the mounted vaults."),
     "unlock": ("phonevault.cli.control", "unlock", "Unlock a locked vault."),

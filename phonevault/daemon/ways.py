@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from phonevault.daemon.keys import KeySource
 from phonevault.daemon.link import CONNECT_TIMEOUT_S, PhoneSession
 
 if TYPE_CHECKING:
-    from phonevault.vault import OpenedVault
+    from phonevault.vault import OpenedVault, SlotOpener
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,40 @@ Way = PhoneWay | SecretWay
 def fingerprint_of(way: Way) -> str:
     """The RSA key that a way stands for (hex), or "" if it is no phone."""
     return way.fingerprint if isinstance(way, PhoneWay) else ""
+
+
+@contextlib.contextmanager
+def opener_of(way: Way, reason: str) -> Iterator[SlotOpener]:
+    """What opens slots by a way; the phone's session is closed and a secret wiped at the end.
+
+    Args:
+        way: A phone or a secret.
+        reason: What the phone shows when it asks its user.
+
+    Raises:
+        LinkError: The phone is not there.
+        BadRecoveryCode: It is none.
+    """
+    from phonevault.vault import PassphraseOpener, PhoneOpener, RecoveryOpener
+
+    if isinstance(way, PhoneWay):
+        session: Any = way.connect(CONNECT_TIMEOUT_S)
+        try:
+            yield PhoneOpener(session, way.fingerprint, reason)
+        finally:
+            session.close()
+        return
+    try:
+        if way.method == "passphrase":
+            yield PassphraseOpener(way.secret)
+            return
+        opener = RecoveryOpener(way.secret)
+        try:
+            yield opener
+        finally:
+            opener.wipe()
+    finally:
+        way.secret[:] = bytes(len(way.secret))
 
 
 def open_by(source: KeySource, way: Way) -> tuple[PhoneSession | None, OpenedVault]:

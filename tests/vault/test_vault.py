@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.ciphers.aead import AESSIV
-from support.headers import CHEAP, OAEP, PASSPHRASE, edited, public_der, rsa_key
+from support.headers import CHEAP, PASSPHRASE, edited, public_der, rsa_key
+from support.software_phone import Phone
 
 from keyslots import store
 from keyslots.derive import derive
@@ -27,8 +28,8 @@ from keyslots.errors import (
     WrongRecoveryCode,
 )
 from keyslots.labels import NAMES
-from phone_link.errors import DecryptFailed, KeyNotFound, UserRefused
-from phonevault import vault
+from phone_link.errors import UserRefused
+from phonevault import root_id, vault
 from phonevault.errors import PhonevaultError
 from phonevault.fs.format.dirid import open_directory_id
 from phonevault.vault import (
@@ -41,28 +42,6 @@ from phonevault.vault import (
     RecoverySlotRequest,
     SlotOpener,
 )
-
-
-class Phone:
-    """What `PhoneOpener` needs of a session, with software keys by fingerprint."""
-
-    def __init__(self, *keys: int, refuse: bool = False) -> None:
-        import hashlib
-
-        self.keys = {hashlib.sha256(public_der(rsa_key(n))).hexdigest(): rsa_key(n) for n in keys}
-        self.asked: list[tuple[str, str]] = []
-        self.refuse = refuse
-
-    def decrypt(self, fingerprint: str, ciphertext: bytes, reason: str) -> bytearray:
-        self.asked.append((fingerprint, reason))
-        if self.refuse:
-            raise UserRefused
-        if fingerprint not in self.keys:
-            raise KeyNotFound
-        try:
-            return bytearray(self.keys[fingerprint].decrypt(ciphertext, OAEP))
-        except ValueError:
-            raise DecryptFailed from None
 
 
 def all_slots() -> list[PhoneSlotRequest | PassphraseSlotRequest | RecoverySlotRequest]:
@@ -298,6 +277,7 @@ def test_a_failed_create_leaves_nothing(
         with monkeypatch.context() as patch:
             patch.setattr(store, "os", failing)
             patch.setattr(vault, "os", failing)
+            patch.setattr(root_id, "os", failing)
             try:
                 vault.create(target, cipher="aes-256-gcm", slots=[RecoverySlotRequest()])
             except BaseException:  # noqa: BLE001

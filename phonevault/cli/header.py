@@ -1,0 +1,91 @@
+"""`phonevault header backup|restore`: copies of a vault's header."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from phonevault.cli.opening import check_one_way, choose_way, opening_options
+from phonevault.cli.output import say, warn
+from phonevault.cli.secret_input import check_output_file, has_terminal
+from phonevault.errors import PhonevaultError
+
+if TYPE_CHECKING:
+    from phonevault.header_copies import Comparison
+
+
+@click.group()
+def header() -> None:
+    """Back up and restore a vault's header."""
+
+
+@header.command()
+@click.argument("vault")
+@click.argument("file")
+def backup(vault: str, file: str) -> None:
+    """Copy the header of VAULT to the new FILE.
+
+    It holds no secret, but whoever has it and the secret of one of its slots (a lost phone's, a passphrase you have changed since)
+    can open the ciphertext: keep it where you keep the vault, and make it anew after every change of the slots.
+    """
+    from phonevault import header_copies
+    from phonevault.daemon.places import canonical_vault
+
+    check_output_file(Path(file))
+    written = header_copies.backup(canonical_vault(vault), Path(file))
+    say(f"wrote {file}: header of {vault}, generation {written.generation}")
+
+
+@header.command()
+@click.argument("vault")
+@click.argument("file")
+@click.option("--yes", is_flag=True, help="Restore an old header without asking.")
+@opening_options
+def restore(
+    vault: str,
+    file: str,
+    yes: bool,
+    phone_name: str | None,
+    passphrase_file: str | None,
+    recovery_file: str | None,
+) -> None:
+    """Put the header in FILE back into VAULT, both copies.
+
+    It must open (with the phone, a passphrase or the recovery code that it has slots for), and it must open this vault's tree. A
+    header older than the one that is there brings back slots removed since: that is asked about.
+    """
+    from phonevault import header_copies
+    from phonevault.daemon.harden import forbid_dumps
+    from phonevault.daemon.places import canonical_vault
+    from phonevault.daemon.ways import opener_of
+
+    check_one_way(phone_name, passphrase_file, recovery_file)
+    forbid_dumps()
+    path = canonical_vault(vault)
+    found = header_copies.compare(path, Path(file))
+    _ask_about(found, yes)
+    way = choose_way(found.backup.header, phone_name, passphrase_file, recovery_file)
+    with opener_of(way, f"restore the header of {path.name}") as opener:
+        opened = header_copies.open_backup(path, found.backup, opener)
+    try:
+        written = header_copies.restore(opened, found.present)
+    finally:
+        opened.wipe()
+    say(f"restored the header of {vault} from {file}, as generation {written.generation}")
+
+
+def _ask_about(found: Comparison, yes: bool) -> None:
+    if not found.older and not found.other_keys:
+        return
+    if found.older and found.present is not None:
+        mine, theirs = found.backup.header.generation, found.present.header.generation
+        warn(
+            f"the backup is older (generation {mine}) than the vault's header ({theirs}): its slots come back"
+        )
+    if found.other_keys:
+        warn("the volume keys were changed since the backup: files written under the new ones would not open")
+    if yes or (has_terminal() and click.confirm("Restore it all the same?", default=False, err=True)):
+        return
+    raise PhonevaultError("the header was not restored", "--yes restores an old header without asking")

@@ -1,0 +1,53 @@
+"""A new passphrase: typed twice or read from a file, with an estimate of how hard it is to guess."""
+
+from __future__ import annotations
+
+import click
+
+from phonevault.cli.output import warn
+from phonevault.cli.secret_input import has_terminal, prompt_secret, read_secret
+from phonevault.errors import SecretInputError
+
+STRONG_ENOUGH = 3
+"""Of zxcvbn's 0 … 4: 10^8 guesses, some months of Argon2id at the default cost."""
+
+_ESTIMATED_CHARACTERS = 72
+"""What zxcvbn looks at; more only makes a passphrase stronger."""
+
+
+def ask_new_passphrase(source: str | None) -> bytearray:
+    """Return a new passphrase for the caller to wipe; a weak one is told, and asked about on a terminal.
+
+    Args:
+        source: a file, `-` for standard input, or None to ask twice on the terminal.
+
+    Raises:
+        SecretInputError: unreadable, empty, the two differ, or it was not taken after the question.
+    """
+    typed = source is None
+    secret = (
+        prompt_secret("new passphrase", repeat=True) if source is None else read_secret(source, "passphrase")
+    )
+    why = weakness(secret)
+    if why is None:
+        return secret
+    warn(f"this passphrase is easy to guess: {why}")
+    if typed and has_terminal() and not click.confirm("Take it all the same?", default=False, err=True):
+        secret[:] = bytes(len(secret))
+        raise SecretInputError("no passphrase was set", "four or more random words make a good one")
+    return secret
+
+
+def weakness(passphrase: bytearray) -> str | None:
+    """Say why a passphrase is weak, or None if it is strong enough.
+
+    The estimator takes a `str`, parts of which stay in this process's memory until it ends (docs/threat-model.md 5).
+    """
+    from zxcvbn import zxcvbn
+
+    text = passphrase.decode("utf-8", "replace")[:_ESTIMATED_CHARACTERS]
+    found = zxcvbn(text, max_length=_ESTIMATED_CHARACTERS)
+    if found["score"] >= STRONG_ENOUGH:
+        return None
+    reason = found["feedback"]["warning"].rstrip(".") or "too few guesses find it"
+    return f"{reason[0].lower()}{reason[1:]} (about 10^{found['guesses_log10']:.0f} guesses)"

@@ -1,0 +1,78 @@
+"""Giving a new recovery code to its user: into a new file, or once on the terminal, as text and as a QR code."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from phonevault.cli.output import say
+from phonevault.cli.secret_input import check_output_file
+from phonevault.errors import OutputFileError, SecretInputError
+
+
+def check_can_be_given(recovery_file: str | None, option: str) -> None:
+    """Refuse early: before a phone is asked or anything is written.
+
+    Raises:
+        OutputFileError: the file exists.
+        SecretInputError: no file was given and standard output is no terminal.
+    """
+    if recovery_file is not None:
+        check_output_file(Path(recovery_file))
+    elif not sys.stdout.isatty():
+        raise SecretInputError(
+            "the recovery code can only be shown on a terminal", f"give a file for it: {option} OUT"
+        )
+
+
+@contextlib.contextmanager
+def code_file(recovery_file: str | None) -> Iterator[int | None]:
+    """Make the file for the code before anything else; on failure it goes again.
+
+    Raises:
+        OutputFileError: it cannot be made.
+    """
+    if recovery_file is None:
+        yield None
+        return
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        descriptor = os.open(recovery_file, flags, 0o600)
+    except OSError as error:
+        raise OutputFileError(f"cannot make {recovery_file}: {error.strerror}") from error
+    try:
+        yield descriptor
+    except BaseException:
+        os.unlink(recovery_file)
+        raise
+    finally:
+        os.close(descriptor)
+
+
+def give_code(recovery_code: str, descriptor: int | None) -> None:
+    """Write the code to the open file, or show it. The caller wipes `recovery_code`."""
+    code = bytearray(recovery_code, "ascii")
+    try:
+        if descriptor is None:
+            _show(code, recovery_code)
+        else:
+            os.fchmod(descriptor, 0o600)
+            os.writev(descriptor, [code, b"\n"])
+            os.fsync(descriptor)
+    finally:
+        code[:] = bytes(len(code))
+
+
+def _show(code: bytearray, text: str) -> None:
+    import segno
+
+    say("\nThe recovery code opens the vault without the phone.")
+    say("It is shown only now: write it down, or photograph it with nothing that uploads.\n")
+    sys.stdout.write("    ")
+    sys.stdout.flush()
+    os.writev(sys.stdout.fileno(), [code, b"\n\n"])
+    segno.make_qr(text, error="m").terminal(sys.stdout, compact=True, border=2)
+    say("")

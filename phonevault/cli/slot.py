@@ -1,0 +1,238 @@
+"""`phonevault slot list|add|remove|test`: the ways into a vault."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from phonevault.cli import phones
+from phonevault.cli.info import slot_facts
+from phonevault.cli.new_passphrase import ask_new_passphrase
+from phonevault.cli.opening import opened_vault, opening_options
+from phonevault.cli.output import note, printable, say, show_json, show_table, warn
+from phonevault.cli.recovery_output import check_can_be_given, code_file, give_code
+
+if TYPE_CHECKING:
+    from keyslots.build import SlotRequest
+    from keyslots.header import Header
+    from keyslots.secret import Secret
+    from phonevault.vault import OpenedVault, SlotOpener
+
+
+@click.group()
+def slot() -> None:
+    """List, add, remove and test the ways into a vault."""
+
+
+@slot.command("list")
+@click.argument("vault")
+@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+def list_slots(vault: str, as_json: bool) -> None:
+    """Show the slots of VAULT. No key is used, so nothing of it is verified."""
+    header = _header(vault)
+    found = [slot_facts(item) for item in header.slots]
+    if as_json:
+        show_json(found)
+        return
+    rows = [(str(s["id"]), s["kind"], s["label"], s["created"], s.get("fingerprint", "")[:16]) for s in found]
+    show_table(("slot", "kind", "label", "made", "key"), rows)
+
+
+@slot.command()
+@click.argument("vault")
+@click.option("--passphrase", "typed", is_flag=True, help="New: a passphrase, asked for twice.")
+@click.option("--new-passphrase-file", metavar="F", help="New: the passphrase in F ('-': standard input).")
+@click.option("--new-phone", metavar="NAME", help="New: a paired phone.")
+@click.option("--recovery", is_flag=True, help="New: a recovery code, shown once on the terminal.")
+@click.option("--new-recovery-file", metavar="OUT", help="New: a recovery code, written to OUT (mode 0600).")
+@click.option("--label", help="What to call the slot (at most 64 characters).")
+@click.option("--unproved", is_flag=True, help="With --new-phone: the phone is not here to try the slot.")
+@opening_options
+def add(
+    vault: str,
+    typed: bool,
+    new_passphrase_file: str | None,
+    new_phone: str | None,
+    recovery: bool,
+    new_recovery_file: str | None,
+    label: str | None,
+    unproved: bool,
+    phone_name: str | None,
+    passphrase_file: str | None,
+    recovery_file: str | None,
+) -> None:
+    """Add a way into VAULT: a passphrase, a phone or a recovery code.
+
+    VAULT is opened through a slot that it has. The new slot is tried before it is written; a new phone is asked for that.
+    """
+    kinds = [typed or new_passphrase_file is not None, new_phone is not None]
+    kinds.append(recovery or new_recovery_file is not None)
+    if sum(kinds) != 1 or (typed and new_passphrase_file is not None):
+        raise click.UsageError(
+            "give one of --passphrase, --new-passphrase-file, --new-phone, --recovery, --new-recovery-file"
+        )
+    with opened_vault(_path(vault), phone_name, passphrase_file, recovery_file) as opened:
+        if kinds[2]:
+            made = _add_recovery(opened, new_recovery_file, label)
+        elif new_phone is not None:
+            made = _add_phone(opened, new_phone, label, unproved)
+        else:
+            made = _add_passphrase(opened, new_passphrase_file, label)
+    say(f"added slot {made}")
+
+
+@slot.command()
+@click.argument("vault")
+@click.argument("slot_id", type=click.IntRange(0, 31), metavar="SLOT")
+@opening_options
+def remove(
+    vault: str, slot_id: int, phone_name: str | None, passphrase_file: str | None, recovery_file: str | None
+) -> None:
+    """Remove a slot of VAULT, which must be opened through another one.
+
+    So the last way in cannot be removed. Who kept an old copy of the vault and the slot's secret can still open that copy.
+    """
+    from phonevault import slots
+
+    with opened_vault(_path(vault), phone_name, passphrase_file, recovery_file) as opened:
+        gone = slots.remove(opened, slot_id)
+    say(f"removed slot {gone.id} ({gone.kind}: {printable(gone.label)})")
+    note("whoever kept a copy of the old header can still open old copies of the vault through it")
+
+
+@slot.command()
+@click.argument("vault")
+@opening_options
+def test(vault: str, phone_name: str | None, passphrase_file: str | None, recovery_file: str | None) -> None:
+    """Prove that a slot opens VAULT, without mounting it."""
+    from phonevault.vault import prove
+
+    with opened_vault(_path(vault), phone_name, passphrase_file, recovery_file) as opened:
+        prove(opened)
+        found = opened.slot
+    say(f"slot {found.id} ({found.kind}: {printable(found.label)}) opens {vault}")
+
+
+@click.command()
+@click.argument("vault")
+@click.option(
+    "--new-passphrase-file", metavar="F", help="The new passphrase in F; else it is asked for twice."
+)
+@click.option(
+    "--passphrase-file",
+    metavar="F",
+    help="The old passphrase in F ('-': standard input); else it is asked for.",
+)
+def passwd(vault: str, new_passphrase_file: str | None, passphrase_file: str | None) -> None:
+    """Change a passphrase of VAULT: the slot that the old one opens gets the new one.
+
+    The volume key stays: who knew the old passphrase and kept a copy of the old header can still open old copies of the vault.
+    """
+    from keyslots.build import PassphraseSlotRequest
+    from keyslots.edit import replace_slot
+    from phonevault import slots
+    from phonevault.vault import PassphraseOpener
+
+    with opened_vault(_path(vault), None, passphrase_file or "-", None) as opened:
+        old = opened.slot
+        secret = ask_new_passphrase(new_passphrase_file)
+        try:
+            request = PassphraseSlotRequest(secret, old.label)
+            slots.change(
+                opened,
+                lambda vault: replace_slot(vault.header, vault.vmks, old.id, request),
+                PassphraseOpener(secret),
+            )
+        finally:
+            secret[:] = bytes(len(secret))
+    say(f"slot {old.id} has the new passphrase")
+
+
+# -- the three kinds ----------------------------------------------------------------------------------------------
+
+
+def _add_passphrase(opened: OpenedVault, source: str | None, label: str | None) -> str:
+    from keyslots.build import PassphraseSlotRequest
+    from phonevault.vault import PassphraseOpener
+
+    secret = ask_new_passphrase(source)
+    try:
+        request = PassphraseSlotRequest(secret, label or "passphrase")
+        return _add(opened, request, PassphraseOpener(secret))
+    finally:
+        secret[:] = bytes(len(secret))
+
+
+def _add_phone(opened: OpenedVault, name: str, label: str | None, unproved: bool) -> str:
+    from keyslots.build import PhoneSlotRequest
+    from phonevault.vault import PhoneOpener
+
+    phone = phones.phone_book().get(name)
+    if phone.fingerprint in phones.phone_fingerprints(opened.header):
+        warn(f"the phone {printable(phone.name)} has a slot already")
+    request = PhoneSlotRequest(phone.public_key_der, label or phone.name)
+    if unproved:
+        return _add(opened, request, None)
+    session = phones.connector(phone)(phones.CONNECT_TIMEOUT_S)
+    try:
+        reason = f"add this phone to the folder {opened.path.name}"
+        return _add(opened, request, PhoneOpener(session, phone.fingerprint, reason))
+    finally:
+        session.close()
+
+
+def _add_recovery(opened: OpenedVault, out: str | None, label: str | None) -> str:
+    from keyslots.build import RecoverySlotRequest, new_recovery_code
+    from phonevault.vault import RecoveryOpener
+
+    check_can_be_given(out, "--new-recovery-file")
+    with code_file(out) as descriptor, new_recovery_code() as code, _printed(code) as text:
+        # Given before the slot is written: a slot whose code nobody has is of no use.
+        give_code(text, descriptor)
+        opener = RecoveryOpener(text)
+        try:
+            return _add(opened, RecoverySlotRequest(code, label or "recovery code"), opener)
+        finally:
+            opener.wipe()
+
+
+@contextlib.contextmanager
+def _printed(code: Secret) -> Iterator[str]:
+    """A code as text, wiped at the end."""
+    from keyslots.memory import wipe_str
+    from keyslots.recovery_code import format_code
+
+    formatted = format_code(code)
+    text = formatted.decode("ascii")
+    formatted[:] = bytes(len(formatted))
+    try:
+        yield text
+    finally:
+        wipe_str(text)
+
+
+def _add(opened: OpenedVault, request: SlotRequest, opener: SlotOpener | None) -> str:
+    from keyslots.edit import add_slot
+    from phonevault import slots
+
+    made = slots.change(opened, lambda vault: add_slot(vault.header, vault.vmks, request), opener)
+    return f"{made.id} ({made.kind}: {printable(made.label)})"
+
+
+def _path(vault: str) -> Path:
+    from phonevault.daemon.places import canonical_vault
+
+    return canonical_vault(vault)
+
+
+def _header(vault: str) -> Header:
+    from keyslots.store import load
+
+    loaded = load(_path(vault))
+    for warning in loaded.warnings:
+        warn(warning)
+    return loaded.header

@@ -1,0 +1,140 @@
+"""Backup and restore of a vault's header.
+
+A header is small, and without it nothing opens. A restored one is proved first: it must open the tree that is there.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+
+from keyslots import store
+from keyslots.derive import header_key
+from keyslots.envelope import MAX_FILE_BYTES, SealedHeader, parse_file
+from keyslots.errors import HeaderDamaged, HeaderTampered, NotAVault, OtherVault
+from keyslots.header import Header
+from phonevault.vault import OpenedVault, SlotOpener, open_sealed, prove
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A backup beside the header that is in the vault.
+
+    Attributes:
+        backup: not verified.
+        present: not verified; None if no sound copy is left.
+    """
+
+    backup: SealedHeader
+    present: SealedHeader | None
+
+    @property
+    def older(self) -> bool:
+        """The vault's header was written after the backup: removed slots would come back."""
+        return self.present is not None and self.backup.header.generation < self.present.header.generation
+
+    @property
+    def other_keys(self) -> bool:
+        """Volume keys were rotated since: what was written under the new ones would not open."""
+        return self.present is not None and self.backup.header.epochs != self.present.header.epochs
+
+
+def backup(vault_dir: Path, file: Path) -> Header:
+    """Copy the header to a new file (mode 0600), durably.
+
+    Raises:
+        NotAVault, HeaderDamaged, HeaderTampered, HeaderTooNew, HeaderUnreadable: as for `keyslots.store.load`.
+        OSError: the file exists or cannot be written; nothing of it stays.
+    """
+    loaded = store.load(vault_dir)
+    data = loaded.sealed.encode()
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    descriptor = os.open(file, flags, 0o600)
+    try:
+        with os.fdopen(descriptor, "wb") as target:
+            target.write(data)
+            target.flush()
+            os.fsync(target.fileno())
+    except BaseException:
+        os.unlink(file)
+        raise
+    return loaded.header
+
+
+def compare(vault_dir: Path, file: Path) -> Comparison:
+    """Read a backup, and the vault's header if it is sound.
+
+    Raises:
+        HeaderDamaged, HeaderTampered, HeaderTooNew: the backup is no sound header.
+        OtherVault: the vault's sound header has another id.
+        HeaderTooNew: the vault's own header was made by a newer version: it is not replaced.
+        NotAVault: there is no tree.
+        OSError: the file cannot be read.
+    """
+    sealed = parse_file(_read(file))
+    if not (vault_dir / store.TREE).is_dir():
+        raise NotAVault(f"no vault at {vault_dir}: it has no tree")
+    try:
+        present = store.load(vault_dir).sealed
+    except (HeaderDamaged, HeaderTampered):
+        return Comparison(sealed, None)
+    if present.header.vault_id != sealed.header.vault_id:
+        raise OtherVault("this is the header of another vault")
+    return Comparison(sealed, present)
+
+
+def open_backup(vault_dir: Path, sealed: SealedHeader, opener: SlotOpener) -> OpenedVault:
+    """Open a backup through one of its slots and prove it on the vault's tree.
+
+    Raises:
+        WrongKey: the opener fits none of its slots.
+        HeaderTampered: its MAC is wrong.
+        OtherVault: it does not open this tree.
+    """
+    from phonevault.fs.errors import DirectoryIdDamaged
+
+    opened = open_sealed(vault_dir, sealed, opener)
+    try:
+        prove(opened)
+    except DirectoryIdDamaged:
+        opened.wipe()
+        raise OtherVault(
+            "this header does not open the tree of this vault",
+            hint="it belongs to another vault, to an older key of this one, or the tree's root id is damaged",
+        ) from None
+    except BaseException:
+        opened.wipe()
+        raise
+    return opened
+
+
+def restore(opened: OpenedVault, present: SealedHeader | None) -> Header:
+    """Write a proved backup over both copies, under a generation that no copy had before.
+
+    Args:
+        opened: what `open_backup` gave.
+        present: what the user was told about (`Comparison.present`).
+
+    Raises:
+        HeaderChanged: the vault's header is not `present` any more.
+        HeaderBusy, HeaderWriteFailed: as for `keyslots.store.save`.
+    """
+    newest = max(opened.header.generation, present.header.generation if present is not None else 0)
+    header = dataclasses.replace(opened.header, generation=newest + 1)
+    with header_key(opened.vmk, header.vault_id) as key:
+        store.replace(opened.path, header, key, expected=present)
+    return header
+
+
+def _read(file: Path) -> bytes:
+    descriptor = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise HeaderDamaged(f"{file} is no regular file")
+        with os.fdopen(os.dup(descriptor), "rb") as source:
+            return source.read(MAX_FILE_BYTES + 1)
+    finally:
+        os.close(descriptor)
