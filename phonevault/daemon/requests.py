@@ -31,6 +31,7 @@ class Description:
         phone: The phone's name, or None.
         cipher: As in the header.
         read_only: Mounted read-only.
+        crash_safe: The death of this process at any moment loses nothing that was acknowledged.
     """
 
     vault: str
@@ -39,6 +40,7 @@ class Description:
     phone: str | None
     cipher: str
     read_only: bool
+    crash_safe: bool = True
 
 
 class Requests:
@@ -96,6 +98,7 @@ class Requests:
             "last_error": self._supervisor.last_error,
             "cipher": fixed.cipher,
             "read_only": fixed.read_only,
+            "crash_safe": fixed.crash_safe,
         }
         return answer
 

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from phonevault.fuse.session import Session
     from phonevault.vault import OpenedVault
 
+JOURNAL = "journal"
+"""The directory of journals in a vault (docs/format.md 5)."""
 END_TIMEOUT_S = 1.0
 """How long the kernel may take to end the session of a mount that is gone."""
 
@@ -114,7 +116,12 @@ def _mounted(
         warn(warning)
     header = opened.header
     keys = Identified(source, header.vault_id, header.cipher, header.block_size)
+    _recover(plan, warn)
     filesystem = _file_system(plan, opened)
+    if not filesystem.crash_safe:
+        warn(
+            "no journal can be kept in the vault: killing the daemon in the middle of a write can damage a block"
+        )
     give_keys(filesystem, opened)
     opened.wipe()
     with _fuse_session(plan, filesystem) as session:
@@ -122,7 +129,8 @@ def _mounted(
         first = state.unlocked(phone_session is not None, boottime_s())
         supervisor = Supervisor(volume, plan.policy, first)
         link = _link(way, keys, supervisor, phone_session)
-        requests = Requests(_description(plan, way, header.cipher), plan.policy, supervisor, keys, link)
+        description = _description(plan, way, header.cipher, crash_safe=filesystem.crash_safe)
+        requests = Requests(description, plan.policy, supervisor, keys, link)
         control = ControlServer(runtime_dir(), control_socket_name(str(plan.mountpoint)), requests)
         try:
             _until_unmounted(supervisor, session, link, control, ready)
@@ -168,10 +176,27 @@ def _link(way: Way, keys: Identified, supervisor: Supervisor, session: PhoneSess
     return link
 
 
-def _description(plan: MountPlan, way: Way, cipher: str) -> Description:
+def _description(plan: MountPlan, way: Way, cipher: str, *, crash_safe: bool) -> Description:
     phone = way.name if isinstance(way, PhoneWay) else None
     method = way.method if isinstance(way, SecretWay) else "phone"
-    return Description(str(plan.vault), str(plan.mountpoint), method, phone, cipher, plan.read_only)
+    return Description(
+        str(plan.vault), str(plan.mountpoint), method, phone, cipher, plan.read_only, crash_safe
+    )
+
+
+def _recover(plan: MountPlan, warn: Callable[[str], None]) -> None:
+    """Undo what mounts that died left half done; a read-only mount only says that it is there.
+
+    Raises:
+        RecoveryFailed: The backing store refused.
+    """
+    from phonevault.fs.recovery import recover
+
+    found = recover(plan.vault / JOURNAL, plan.vault / "tree", look_only=plan.read_only)
+    if found.put_back:
+        warn(f"the last mount was killed: {found.put_back} half-done write(s) were undone")
+    if found.waiting:
+        warn(f"the last mount was killed: a writable mount would look at {found.waiting} half-done write(s)")
 
 
 def _file_system(plan: MountPlan, opened: OpenedVault) -> EncryptedFileSystem:
@@ -185,6 +210,7 @@ def _file_system(plan: MountPlan, opened: OpenedVault) -> EncryptedFileSystem:
         header.block_size,
         shared=plan.shared,
         read_only=plan.read_only,
+        journal=plan.vault / JOURNAL,
     )
 
 
@@ -215,4 +241,5 @@ def _fuse_session(plan: MountPlan, filesystem: EncryptedFileSystem) -> Iterator[
         # A busy mount that was only detached does not end; then the end of this process ends it.
         if session is not None and started and session.wait(END_TIMEOUT_S):
             session.stop()
+            filesystem.close()
         filesystem.lock()

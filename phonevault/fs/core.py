@@ -16,9 +16,12 @@ from phonevault.fs.contents.xts_file import XtsFile
 from phonevault.fs.errors import DirectoryIdDamaged, KeysMissing
 from phonevault.fs.format import names
 from phonevault.fs.format.layout import Layout, XtsLayout
+from phonevault.fs.journal import journal_in
 from phonevault.fs.keys import TreeKeys
 from phonevault.fs.nodes import Node, NodeTable, PathHandle, pinned
 
+MAX_WRITE_BYTES = 1 << 20
+"""The largest WRITE that is taken."""
 _LONG_TIMEOUT_S = 86_400
 _CIPHERS: dict[str, tuple[type[Layout], type[SparseFile]]] = {
     "aes-256-gcm": (Layout, GcmFile),
@@ -34,12 +37,16 @@ class Core:
         cipher: of the vault, by its name in the header.
         block_size: of the vault, in bytes.
         shared: other hosts change the ciphertext: nothing is cached for long.
+        journal: where the mount's journal file is made; None for a mount that changes nothing.
     """
 
-    def __init__(self, tree: Path, cipher: str, block_size: int, *, shared: bool) -> None:
+    def __init__(
+        self, tree: Path, cipher: str, block_size: int, *, shared: bool, journal: Path | None = None
+    ) -> None:
         self.tree = tree
         layout, self._content_file = _CIPHERS[cipher]
         self.layout = layout(block_size)
+        self.journal = journal_in(journal, self.layout.scratch_bytes(MAX_WRITE_BYTES))
         self.nodes = NodeTable(tree)
         self.shared = shared
         self.timeout_s = 0 if shared else _LONG_TIMEOUT_S
@@ -185,7 +192,7 @@ class Core:
 
     def contents(self, fd: int) -> SparseFile:
         """The contents behind an open ciphertext file, under the vault's cipher."""
-        return self._content_file(fd, self.layout, self.shared)
+        return self._content_file(fd, self.layout, self.shared, self.journal)
 
     def entry(self, parent: Node, stored: str, status: os.stat_result) -> bytes:
         """Tell the kernel of an object: ``fuse_entry_out``."""

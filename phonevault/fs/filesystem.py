@@ -8,7 +8,7 @@ from pathlib import Path
 
 from keyslots.memory import scrub_stack
 from keyslots.secret import Secret
-from phonevault.fs.core import Core
+from phonevault.fs.core import MAX_WRITE_BYTES, Core
 from phonevault.fs.requests.directories import DirectoryOperations
 from phonevault.fs.requests.files import FileOperations
 from phonevault.fs.requests.inodes import InodeOperations
@@ -21,7 +21,6 @@ from phonevault.fs.requests.tree import TreeOperations
 from phonevault.fuse.abi import Init, Opcode
 from phonevault.fuse.request import Handler, Operations, Request
 
-_MAX_WRITE_BYTES = 1 << 20
 _NEEDS_NO_KEYS = frozenset(
     {Opcode.FORGET, Opcode.BATCH_FORGET, Opcode.INTERRUPT, Opcode.DESTROY, Opcode.RELEASE, Opcode.RELEASEDIR}
 )
@@ -42,6 +41,7 @@ class EncryptedFileSystem:
         block_size: plaintext bytes of a block or data unit.
         shared: other hosts change the ciphertext too.
         read_only: nothing is ever changed (the kernel refuses it).
+        journal: the directory of journals, recovered before; None goes without (a ``kill -9`` can then tear a block).
     """
 
     def __init__(
@@ -53,11 +53,12 @@ class EncryptedFileSystem:
         *,
         shared: bool = False,
         read_only: bool = False,
+        journal: Path | None = None,
     ) -> None:
         os.umask(0)
         self._vault_id = vault_id
         self._read_only = read_only
-        self._core = Core(tree, cipher, block_size, shared=shared)
+        self._core = Core(tree, cipher, block_size, shared=shared, journal=None if read_only else journal)
         self._files = FileOperations(self._core)
         self._directories = DirectoryOperations(self._core)
         self._space = SpaceOperations(self._core)
@@ -73,6 +74,11 @@ class EncryptedFileSystem:
         """Whether no key is held."""
         return not self._core.has_keys
 
+    @property
+    def crash_safe(self) -> bool:
+        """Whether the death of this process at any moment loses nothing that was acknowledged."""
+        return self._read_only or self._core.journal.safe
+
     def unlock(self, vmk: Secret, epoch: int = 1) -> None:
         """Derive the keys; ``vmk`` is not kept.
 
@@ -86,6 +92,10 @@ class EncryptedFileSystem:
         self._core.lock()
         scrub_stack()
 
+    def close(self) -> None:
+        """After the last request was answered: remove the journal."""
+        self._core.journal.close()
+
     def operations(self) -> Operations:
         """What a FUSE session serves."""
         features = _FEATURES
@@ -95,8 +105,8 @@ class EncryptedFileSystem:
         return Operations(
             handlers={int(opcode): handler for opcode, handler in self._handlers().items()},
             init_flags=features,
-            max_write=_MAX_WRITE_BYTES,
-            scratch_bytes=self._core.layout.scratch_bytes(_MAX_WRITE_BYTES),
+            max_write=MAX_WRITE_BYTES,
+            scratch_bytes=self._core.layout.scratch_bytes(MAX_WRITE_BYTES),
             needs_no_keys=_NEEDS_NO_KEYS,
             drains=_DRAINS,
             dirty_nodes=lambda: [node.id for node in self._core.nodes.all_nodes() if node.writers],

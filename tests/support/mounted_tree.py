@@ -27,6 +27,8 @@ class MountedTree:
         self.options = options
         self.tree = base / "tree"
         self.path = base / "mnt"
+        self.undone = 0
+        """Half-done changes that the start undid."""
         self._process: subprocess.Popen[str] | None = None
         self.path.mkdir(parents=True, exist_ok=True)
 
@@ -38,7 +40,7 @@ class MountedTree:
             text=True,
             env={**os.environ, "PYTHONPATH": os.pathsep.join(_SEARCH)},
         )
-        self._expect("ready")
+        self.undone = int(self._answer("ready"))
 
     @property
     def pid(self) -> int:
@@ -76,13 +78,18 @@ class MountedTree:
         self.start()
 
     def _expect(self, line: str) -> None:
+        assert self._answer(line) == ""
+
+    def _answer(self, line: str) -> str:
         assert self._process is not None and self._process.stdout is not None
         guard = threading.Timer(_HANG_S, self._process.kill)
         guard.start()
         try:
-            assert self._process.stdout.readline().strip() == line
+            answer = self._process.stdout.readline().strip()
         finally:
             guard.cancel()
+        assert answer.startswith(line), answer
+        return answer[len(line) :]
 
     def _close_pipes(self) -> None:
         assert self._process is not None

@@ -15,6 +15,7 @@ from keyslots.derive import derive
 from keyslots.secret import Secret
 from phonevault.fs.filesystem import EncryptedFileSystem
 from phonevault.fs.format.dirid import FILE_NAME, new_directory_id, seal_directory_id
+from phonevault.fs.recovery import recover
 from phonevault.fuse.mount import MountOptions, mount, unmount
 from phonevault.fuse.session import Session
 
@@ -31,8 +32,15 @@ def main() -> None:
         tree.mkdir()
         siv = AESSIV(derive(vmk, VAULT_ID, labels.NAMES).view)
         (tree / FILE_NAME).write_bytes(seal_directory_id(siv, new_directory_id()))
+    found = recover(base / "journal", tree, look_only=read_only)
     filesystem = EncryptedFileSystem(
-        tree, VAULT_ID, cipher, BLOCK_SIZES[cipher], shared="shared" in options, read_only=read_only
+        tree,
+        VAULT_ID,
+        cipher,
+        BLOCK_SIZES[cipher],
+        shared="shared" in options,
+        read_only=read_only,
+        journal=None if "no_journal" in options else base / "journal",
     )
     filesystem.unlock(vmk)
     fd = mount(
@@ -40,7 +48,7 @@ def main() -> None:
     )
     session = Session(fd, filesystem.operations(), mountpoint=mountpoint)
     session.start()
-    print("ready", flush=True)
+    print("ready", found.put_back, flush=True)
     for line in sys.stdin:
         word = line.strip()
         if word == "freeze":
@@ -58,6 +66,7 @@ def main() -> None:
             unmount(mountpoint, lazy=True)
             session.wait(10)
             session.stop()
+            filesystem.close()
         print("done", word, flush=True)
         if word == "quit":
             return

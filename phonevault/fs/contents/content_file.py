@@ -6,20 +6,24 @@ One object serves every handle of a file, so that no two of them disagree on siz
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import os
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 from dataclasses import replace
 
 from phonevault.fs.errors import FileDamaged
 from phonevault.fs.format.file_header import KEY_BYTES, FileHeader, open_header, parse_header, seal_header
 from phonevault.fs.format.layout import HEADER_BYTES, Layout
+from phonevault.fs.journal import Held, Journal, Slot, volatile_journal
 from phonevault.fs.key_arena import KeyArena
 from phonevault.fs.keys import TreeKeys
+from phonevault.fs.recovery import is_of, put_back
 
 log = logging.getLogger(__name__)
+
+_LONGEST_WRITE_BYTES = 1 << 20
 
 
 class ContentFile(ABC):
@@ -29,17 +33,22 @@ class ContentFile(ABC):
         fd: the ciphertext file, open for reading, and for writing if anything is written.
         layout: sizes and offsets under the vault's cipher.
         shared: other hosts may change the file: its size is asked for at every request.
+        journal: of the mount. Without one, what a change replaces is kept in this process's memory.
     """
 
     cipher_id: int
     """``FileHeader.cipher`` of the subclass."""
 
-    def __init__(self, fd: int, layout: Layout, shared: bool = False) -> None:
+    def __init__(self, fd: int, layout: Layout, shared: bool = False, journal: Journal | None = None) -> None:
         self.fd = fd
         self.lock = threading.Lock()
         self._layout = layout
         self._shared = shared
-        self._cipher_size = os.fstat(fd).st_size
+        self._journal = journal or volatile_journal(layout.scratch_bytes(_LONGEST_WRITE_BYTES))
+        status = os.fstat(fd)
+        self._inode = status.st_ino
+        self._cipher_size = status.st_size
+        self._sync_failed = False
         self._header: FileHeader | None = None
         self._arena: KeyArena | None = None
         self._slot: memoryview | None = None
@@ -82,7 +91,12 @@ class ContentFile(ABC):
             OSError: of the backing file (ENOSPC, EFBIG, …); what was there before is still there.
         """
         with self.lock:
-            self._write(keys, offset, data, cipher, plain)
+            total = self.size()
+            try:
+                self._write(keys, offset, data, cipher, plain)
+            except OSError:
+                self._shrink_back(keys, total, cipher, plain)
+                raise
 
     def truncate(self, keys: TreeKeys, size: int, cipher: memoryview, plain: memoryview) -> None:
         """Cut or extend to ``size`` bytes.
@@ -92,14 +106,44 @@ class ContentFile(ABC):
         """
         with self.lock:
             total = self.size()
-            if size == 0:
-                os.ftruncate(self.fd, 0)
-                self._cipher_size = 0
-                self._drop_key()
-            elif size > total:
-                self._write(keys, size - 1, memoryview(b"\0"), cipher, plain)
-            elif size < total:
-                self._cut(keys, size, total, cipher, plain)
+            try:
+                self._truncate(keys, size, cipher, plain)
+            except OSError:
+                self._shrink_back(keys, total, cipher, plain)
+                raise
+
+    def sync(self, *, data_only: bool) -> None:
+        """Return when the ciphertext is on stable storage.
+
+        Raises:
+            OSError: of the backing file. The kernel tells a lost write once for each open file, and all handles share ours:
+                so after an EIO this fails until the file was closed by all.
+        """
+        if self._sync_failed:
+            raise OSError(errno.EIO, "data was lost before")
+        try:
+            (os.fdatasync if data_only else os.fsync)(self.fd)
+        except OSError as error:
+            self._sync_failed = error.errno == errno.EIO
+            raise
+
+    def _truncate(self, keys: TreeKeys, size: int, cipher: memoryview, plain: memoryview) -> None:
+        total = self.size()
+        if size == 0:
+            self._settle()
+            os.ftruncate(self.fd, 0)
+            self._cipher_size = 0
+            self._drop_key()
+        elif size > total:
+            self._write(keys, size - 1, memoryview(b"\0"), cipher, plain)
+        elif size < total:
+            self._cut(keys, size, total, cipher, plain)
+
+    def _shrink_back(self, keys: TreeKeys, total: int, cipher: memoryview, plain: memoryview) -> None:
+        """A write failed after a gap in front of it was made: take the gap back."""
+        if self.size() > total:
+            with contextlib.suppress(OSError):
+                self._truncate(keys, total, cipher, plain)
 
     # -- what a cipher adds -------------------------------------------------------------------------------
 
@@ -124,31 +168,83 @@ class ContentFile(ABC):
         """Drop every object that holds the file key."""
 
     def _put(
-        self, sealed: memoryview, where: int, old_end: Callable[[], tuple[int, memoryview]] | None = None
+        self, sealed: memoryview, where: int, end: int | None = None, *, in_one_piece: bool = True
     ) -> None:
-        """Write ciphertext whole, or take back what went beyond the old end.
+        """Write ciphertext, then cut the file at ``end``: both, or neither.
 
         Args:
-            sealed: ciphertext.
+            sealed: ciphertext, at least one byte.
             where: offset in the ciphertext file.
-            old_end: makes the file's old last piece anew (its offset and ciphertext), if the write begins by replacing it.
+            end: new length of the ciphertext file; None if what is written may at most extend it.
+            in_one_piece: a part of it would be damage, so the journal must know. A page of the kernel is always written whole.
+
+        Raises:
+            OSError: of the backing file; what was there before is there again.
         """
+        if self._journal.held:
+            self._settle()
+        slot = self._journal.take()
+        try:
+            self._put_by(slot, sealed, where, end, in_one_piece=in_one_piece)
+        finally:
+            self._journal.give_back(slot)
+
+    def _put_by(
+        self, slot: Slot, sealed: memoryview, where: int, end: int | None, *, in_one_piece: bool
+    ) -> None:
+        size, length = self._cipher_size, len(sealed)
+        old = slot.old[: max(0, min(length, size - where))]
+        if old:
+            old = old[: os.preadv(self.fd, [old], where)]
+        if in_one_piece:
+            self._promise(slot, where, size, old, sealed)
         done = 0
         try:
-            while done < len(sealed):
+            done = os.pwrite(self.fd, sealed, where)
+            while done < length:
                 done += os.pwrite(self.fd, sealed[done:], where + done)
+            if end is not None:
+                os.ftruncate(self.fd, end)
         except OSError:
-            if where + done > self._cipher_size:
-                with contextlib.suppress(OSError):
-                    os.ftruncate(self.fd, self._cipher_size)
-                if self._cipher_size == 0:
-                    self._drop_key()
-            if done and old_end is not None:
-                place, piece = old_end()
-                with contextlib.suppress(OSError):
-                    os.pwrite(self.fd, piece, place)
+            self._take_back(slot, where, size, old[:done], sealed)
             raise
-        self._cipher_size = max(self._cipher_size, where + done)
+        slot.end()
+        self._cipher_size = max(size, where + done) if end is None else end
+
+    def _promise(self, slot: Slot, where: int, size: int, old: memoryview, sealed: memoryview) -> bytes:
+        """Tell the journal of a change; returns the file's id."""
+        if self._header is None:
+            raise AssertionError("contents are written before their header is known")
+        slot.begin(self._inode, where, size, len(old), self._header.file_id, sealed)
+        return self._header.file_id
+
+    def _take_back(self, slot: Slot, where: int, size: int, old: memoryview, sealed: memoryview) -> None:
+        """A change failed. If the backing store does not even take the old bytes back, the journal keeps them."""
+        file_id = self._promise(slot, where, size, old, sealed)
+        slot.go_back()
+        try:
+            put_back(self.fd, old, where, size)
+        except OSError as error:
+            log.error("inode %d: a failed change cannot be undone yet: %s", self._inode, error.strerror)
+            self._journal.hold(self._inode, Held(slot, old, where, size, file_id))
+        else:
+            slot.end()
+        if not size:
+            self._drop_key()
+
+    def _settle(self) -> None:
+        """Undo what could not be undone before.
+
+        Raises:
+            OSError: it still cannot.
+        """
+        held = self._journal.held.get(self._inode)
+        if held is None:
+            return
+        if is_of(self.fd, held.file_id):
+            put_back(self.fd, held.old, held.offset, held.size)
+            self._cipher_size = held.size
+        self._journal.let_go(self._inode)
 
     # -- key ----------------------------------------------------------------------------------------------
 
@@ -177,7 +273,10 @@ class ContentFile(ABC):
         return seal_header(header, keys.file_keys, slot[: KEY_BYTES[self.cipher_id]])
 
     def _mark_sparse(self, keys: TreeKeys) -> None:
-        """Set the sparse flag before the first hole is made."""
+        """Set the sparse flag, durably, before the first hole is made.
+
+        A power cut that kept the hole and lost the flag would leave damage.
+        """
         header, _ = self._unlocked(keys)
         if not header.sparse and self._slot is not None:
             header = replace(header, sparse=True, epoch=keys.epoch)
@@ -185,6 +284,7 @@ class ContentFile(ABC):
                 memoryview(seal_header(header, keys.file_keys, self._slot[: KEY_BYTES[self.cipher_id]])), 0
             )
             self._header = header
+            self.sync(data_only=True)
 
     def _adopt(self, arena: KeyArena, header: FileHeader, slot: memoryview) -> tuple[FileHeader, memoryview]:
         self._arena, self._header, self._slot = arena, header, slot

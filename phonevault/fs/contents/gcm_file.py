@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from functools import partial
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -89,7 +87,6 @@ class GcmFile(SparseFile):
         position = len(prefix)
         cipher[:position] = prefix
         encrypt, file_id = aead.encrypt_into, header.file_id
-        old_end: Callable[[], tuple[int, memoryview]] | None = None
         for block in range(first, last + 1):
             begin = block * block_size
             stop = min(begin + block_size, new_total)
@@ -97,9 +94,6 @@ class GcmFile(SparseFile):
                 source = data[begin - offset : stop - offset]
             else:
                 source = self._merge(keys, block, stop, total, offset, data, cipher[position:], plain)
-            if begin < total < stop:
-                kept = memoryview(bytes(source[: total - begin]))
-                old_end = partial(self._sealed_end, keys, block, kept)
             # Nonce rule: 95 random bits under the file's own key; the lowest bit of the first byte is the end bit.
             number = (block - first) * NONCE_BYTES
             nonce = bytearray(nonces[number : number + NONCE_BYTES])
@@ -112,7 +106,7 @@ class GcmFile(SparseFile):
             )
             position += sealed
         where = 0 if prefix and first == 0 else layout.offset_of(first)
-        self._put(cipher[:position], where, old_end)
+        self._put(cipher[:position], where)
 
     def _prepare(
         self, keys: TreeKeys, total: int, first: int, cipher: memoryview, plain: memoryview
@@ -163,25 +157,15 @@ class GcmFile(SparseFile):
         block, length = divmod(total, self._layout.block_size)
         self._open_blocks(keys, block, block, total, cipher, plain)
         plain[length : self._layout.block_size] = bytes(self._layout.block_size - length)
-        kept = memoryview(bytes(plain[:length]))
-        self._put(
-            self._seal(keys, block, plain[: self._layout.block_size]),
-            self._layout.offset_of(block),
-            partial(self._sealed_end, keys, block, kept),
-        )
+        sealed = self._seal(keys, block, plain[: self._layout.block_size])
+        self._put(sealed, self._layout.offset_of(block))
 
     def _cut(self, keys: TreeKeys, size: int, total: int, cipher: memoryview, plain: memoryview) -> None:
         block_size = self._layout.block_size
         block = (size - 1) // block_size
         self._open_blocks(keys, block, block, total, cipher, plain)
         sealed = self._seal(keys, block, plain[: size - block * block_size])
-        self._put(sealed, self._layout.offset_of(block))
-        self._cipher_size = self._layout.cipher_size(size)
-        os.ftruncate(self.fd, self._cipher_size)
-
-    def _sealed_end(self, keys: TreeKeys, block: int, source: memoryview) -> tuple[int, memoryview]:
-        """Place and ciphertext of a last block that a failed write has to put back."""
-        return self._layout.offset_of(block), self._seal(keys, block, source)
+        self._put(sealed, self._layout.offset_of(block), self._layout.cipher_size(size))
 
     def _seal(self, keys: TreeKeys, block: int, source: memoryview) -> memoryview:
         """One block as the last of its file. Nonce rule as in :meth:`_write`."""

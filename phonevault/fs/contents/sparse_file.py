@@ -12,6 +12,7 @@ import os
 from phonevault.fs.contents.content_file import ContentFile
 from phonevault.fs.format.hole_map import HoleMap
 from phonevault.fs.format.layout import Layout
+from phonevault.fs.journal import Journal
 from phonevault.fs.keys import TreeKeys
 from phonevault.fs.syscalls import FALLOC_KEEP_SIZE, FALLOC_PUNCH_HOLE, FALLOC_ZERO_RANGE, fallocate
 
@@ -23,8 +24,8 @@ _ZEROS = memoryview(bytes(1 << 17))
 class SparseFile(ContentFile):
     """Contents whose space is managed. Arguments as of :class:`ContentFile`; ranges are ``offset`` … ``end``, in bytes of plaintext."""
 
-    def __init__(self, fd: int, layout: Layout, shared: bool = False) -> None:
-        super().__init__(fd, layout, shared)
+    def __init__(self, fd: int, layout: Layout, shared: bool = False, journal: Journal | None = None) -> None:
+        super().__init__(fd, layout, shared, journal)
         self._holes = HoleMap(layout)
 
     @property
@@ -56,10 +57,11 @@ class SparseFile(ContentFile):
             OSError: of the backing store; EOPNOTSUPP if it has no holes.
         """
         with self.lock:
+            self._settle()
             end = min(end, self.size())
             low, high = self._holes.whole_units(offset, end, self.size())
             if low < high:
-                self._mark_sparse_durably(keys)
+                self._mark_sparse(keys)
                 fallocate(self.fd, FALLOC_PUNCH_HOLE | FALLOC_KEEP_SIZE, *self._holes.stored_range(low, high))
             self._zero_edges(keys, offset, end, low, high, cipher, plain)
 
@@ -74,11 +76,12 @@ class SparseFile(ContentFile):
             FileDamaged, OSError: as :meth:`reserve` and :meth:`punch`.
         """
         with self.lock:
+            self._settle()
             self._reserve(offset, end)
             inside = min(end, self.size())
             low, high = self._holes.whole_units(offset, inside, self.size())
             if low < high:
-                self._mark_sparse_durably(keys)
+                self._mark_sparse(keys)
                 self._zero_stored(*self._holes.stored_range(low, high))
             self._zero_edges(keys, offset, inside, low, high, cipher, plain)
             if grow:
@@ -130,12 +133,6 @@ class SparseFile(ContentFile):
     def _grow(self, keys: TreeKeys, end: int, cipher: memoryview, plain: memoryview) -> None:
         if end > self.size():
             self._write(keys, end - 1, _ZEROS[:1], cipher, plain)
-
-    def _mark_sparse_durably(self, keys: TreeKeys) -> None:
-        """The flag must not be lost in a power cut that keeps the hole: the hole would be damage then."""
-        if not self._unlocked(keys)[0].sparse:
-            self._mark_sparse(keys)
-            os.fdatasync(self.fd)
 
     def _zero_stored(self, place: int, length: int) -> None:
         try:

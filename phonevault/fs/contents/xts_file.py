@@ -62,7 +62,7 @@ class XtsFile(SparseFile):
         total = self.size()
         end = offset + len(data)
         if total == 0:
-            self._put(memoryview(self._new_header(keys, sparse=offset >= PAGE_BYTES)), 0)
+            self._put(memoryview(self._new_header(keys, sparse=offset >= PAGE_BYTES)), 0, in_one_piece=False)
         if offset > total:
             self._fill_gap(keys, total, offset, cipher, plain)
             total = self.size()
@@ -81,8 +81,7 @@ class XtsFile(SparseFile):
             self._write_run(keys, total, first, total, memoryview(bytes(first - total)), cipher, plain)
         if page > page_end:
             self._mark_sparse(keys)
-            self._cipher_size = self._layout.cipher_size(page)
-            os.ftruncate(self.fd, self._cipher_size)
+            self._set_length(self._layout.cipher_size(page))
         if offset > max(page, page_end):
             start = max(page, page_end)
             self._write_run(keys, start, offset, start, memoryview(bytes(offset - start)), cipher, plain)
@@ -114,15 +113,16 @@ class XtsFile(SparseFile):
         # Tweak rule: the number of the data unit, under a key of this file alone; rewriting a unit uses it again, as XTS allows.
         self._code(key, low, padded, plain, cipher, encrypt=True)
         stop = base + padded - low
-        if high == new_total and new_total % AES_BLOCK_BYTES:
-            filler = new_total % AES_BLOCK_BYTES
-            cipher[stop : stop + filler] = bytes(filler)
-            stop += filler
-        self._put(cipher[base:stop], HEADER_BYTES + low)
-        if self._cipher_size > self._layout.cipher_size(new_total):
-            # The old length ended in filler that the new one does not have.
-            self._cipher_size = self._layout.cipher_size(new_total)
-            os.ftruncate(self.fd, self._cipher_size)
+        filler = new_total % AES_BLOCK_BYTES if high == new_total else 0
+        cipher[stop : stop + filler] = bytes(filler)
+        stop += filler
+        # The old length may end in filler that the new one does not have.
+        length = self._layout.cipher_size(new_total)
+        cut = length if self._cipher_size > length else None
+        # Blocks never straddle pages of the file, so a torn write is a short one; but a page that was a hole must change
+        # as a whole, and a last block and its filler belong together.
+        one_piece = header.sparse or filler > 0
+        self._put(cipher[base:stop], HEADER_BYTES + low, cut, in_one_piece=one_piece)
 
     def _old(
         self, keys: TreeKeys, start: int, stop: int, total: int, cipher: memoryview, plain: memoryview
@@ -138,14 +138,23 @@ class XtsFile(SparseFile):
         header, key = self._unlocked(keys)
         # What is left of a page is never a hole: a hole is known by a whole page of zeros.
         start = _down(size, PAGE_BYTES if header.sparse else AES_BLOCK_BYTES)
-        if start < size:
-            data = self._old(keys, start, size, total, cipher, plain)
-            base, padded = start % self._layout.block_size, _up(size, AES_BLOCK_BYTES) - start
-            plain[base : base + padded] = data.ljust(padded, b"\0")
-            self._code(key, start, start + padded, plain, cipher, encrypt=True)
-            self._put(cipher[base : base + padded], HEADER_BYTES + start)
-        self._cipher_size = self._layout.cipher_size(size)
-        os.ftruncate(self.fd, self._cipher_size)
+        length = self._layout.cipher_size(size)
+        if start == size:
+            self._set_length(length)
+            return
+        data = self._old(keys, start, size, total, cipher, plain)
+        base, padded = start % self._layout.block_size, _up(size, AES_BLOCK_BYTES) - start
+        plain[base : base + padded] = data.ljust(padded, b"\0")
+        self._code(key, start, start + padded, plain, cipher, encrypt=True)
+        stop = base + padded + size % AES_BLOCK_BYTES
+        cipher[base + padded : stop] = bytes(stop - base - padded)
+        self._put(cipher[base:stop], HEADER_BYTES + start, length)
+
+    def _set_length(self, length: int) -> None:
+        """Cut or extend where nothing has to be written; in one step."""
+        self._settle()
+        os.ftruncate(self.fd, length)
+        self._cipher_size = length
 
     def _code(
         self, key: memoryview, low: int, high: int, source: memoryview, target: memoryview, *, encrypt: bool

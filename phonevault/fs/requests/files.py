@@ -5,13 +5,11 @@ All handles of a file share one descriptor and one :class:`ContentFile`, so file
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
 import stat
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 
+from phonevault.fs.access import open_however
 from phonevault.fs.core import Core, contents_of
 from phonevault.fs.creation import Owner, make_object
 from phonevault.fs.nodes import Node, PathHandle
@@ -103,11 +101,8 @@ class FileOperations:
     def fsync(self, request: Request) -> bytes:
         """FSYNC: returns when the ciphertext is on stable storage."""
         _, flags, _ = abi.FSYNC_IN.unpack_from(request.body)
-        fd = contents_of(self._core.nodes.get(request.nodeid)).fd
-        if flags & abi.FSYNC_FDATASYNC:
-            os.fdatasync(fd)
-        else:
-            os.fsync(fd)
+        contents = contents_of(self._core.nodes.get(request.nodeid))
+        contents.sync(data_only=bool(flags & abi.FSYNC_FDATASYNC))
         return b""
 
     def truncate(self, node: Node, size: int, request: Request) -> None:
@@ -146,7 +141,7 @@ class FileOperations:
         else:
             parent, stored = self._core.nodes.place(node)
             handle = self._core.nodes.directory(parent)
-            fd = _open_however(stored, flags | _OURS, handle.fd)
+            fd = open_however(stored, flags | _OURS, handle.fd)
             status = os.fstat(fd)
             if not stat.S_ISREG(status.st_mode) or (status.st_dev, status.st_ino) != node.key:
                 os.close(fd)
@@ -211,30 +206,3 @@ def kill_suidgid(ciphertext: int | str) -> None:
         left &= ~stat.S_ISGID
     if left != mode:
         os.chmod(ciphertext, left)
-
-
-def _open_however(stored: str, flags: int, directory_fd: int) -> int:
-    """Open a ciphertext file of ours whose mode does not let us.
-
-    A handle for writing needs reading too (a part of a block is merged), and the kernel may read through a write-only
-    handle; the kernel has checked the caller's right already.
-    """
-    try:
-        return os.open(stored, flags, dir_fd=directory_fd)
-    except PermissionError:
-        with _made_accessible(stored, directory_fd) as reopen:
-            return reopen(flags)
-
-
-@contextmanager
-def _made_accessible(stored: str, directory_fd: int) -> Iterator[Callable[[int], int]]:
-    path_fd = os.open(stored, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory_fd)
-    name = f"/proc/self/fd/{path_fd}"
-    mode = stat.S_IMODE(os.fstat(path_fd).st_mode)
-    try:
-        os.chmod(name, mode | stat.S_IRUSR | stat.S_IWUSR)
-        yield lambda flags: os.open(name, flags & ~os.O_NOFOLLOW)
-    finally:
-        with contextlib.suppress(OSError):
-            os.chmod(name, mode)
-        os.close(path_fd)

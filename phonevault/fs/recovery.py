@@ -1,0 +1,276 @@
+"""Puts back what mounts that died left half done (docs/format.md 5). It needs no keys: all is ciphertext.
+
+Journal bytes are as untrusted as the tree they lie beside. A record can do no more than who wrote it could do by hand: it names
+a regular file of the tree by its inode and file id; nothing outside the tree is opened, and no link followed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import logging
+import os
+import stat
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from phonevault.fs.access import open_however
+from phonevault.fs.format.journal import (
+    FILE_ID_BYTES,
+    FILE_NAME,
+    GOING_BACK,
+    PAGE_BYTES,
+    JournalDamaged,
+    Owner,
+    Record,
+    parse_owner,
+    parse_slot,
+)
+from phonevault.fs.journal import boot_mark, host_mark
+
+log = logging.getLogger(__name__)
+
+_FILE_ID_AT = 12
+_CHUNK_BYTES = 1 << 20
+_NO_LOCKS = frozenset({errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL})
+
+
+class RecoveryFailed(OSError):
+    """What a dead mount left half done cannot be put back now; the journal keeps it."""
+
+    hint = "see that the vault's file system is writable and has room, then mount again"
+
+
+@dataclass
+class Recovered:
+    """What was found.
+
+    Attributes:
+        put_back: changes that were half done, and are undone now.
+        waiting: changes that would be looked at, if this were not a look only.
+        dropped: names of journal files of no use: of an earlier run of this machine, copied, or damaged.
+        foreign: names of those that another machine left.
+    """
+
+    put_back: int = 0
+    waiting: int = 0
+    dropped: list[str] = field(default_factory=list)
+    foreign: list[str] = field(default_factory=list)
+
+
+@dataclass
+class _Promise:
+    """A record, and where its slot is."""
+
+    record: Record
+    journal_fd: int
+    slot_at: int
+
+
+def recover(journal: Path, tree: Path, *, look_only: bool = False) -> Recovered:
+    """Put back every change under way in journals whose mount is gone, and remove them.
+
+    Args:
+        journal: ``VAULT/journal``; it need not exist.
+        tree: ``VAULT/tree``.
+        look_only: change nothing, tell what is there.
+
+    Raises:
+        RecoveryFailed: the backing store refused; what was not put back is still in the journal.
+    """
+    found = Recovered()
+    with contextlib.ExitStack() as stack:
+        try:
+            flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+            directory = os.open(journal, flags)
+        except FileNotFoundError:
+            return found
+        except OSError as error:
+            raise RecoveryFailed(error.errno, error.strerror, str(journal)) from None
+        stack.callback(os.close, directory)
+        try:
+            left = list(_left_behind(directory, found, stack, look_only=look_only))
+            promises = [promise for _, some in left for promise in some]
+            found.waiting = len(promises)
+            if look_only:
+                return found
+            found.put_back = _put_all_back(promises, tree)
+            found.waiting = 0
+            for name, _ in left:
+                os.unlink(name, dir_fd=directory)
+        except OSError as error:
+            raise RecoveryFailed(error.errno, error.strerror, str(journal)) from error
+    return found
+
+
+def put_back(fd: int, old: memoryview | bytes, offset: int, size: int) -> None:
+    """Undo a change: the old ciphertext at ``offset``, the old length.
+
+    Raises:
+        OSError: of the backing store.
+    """
+    done = 0
+    while done < len(old):
+        done += os.pwrite(fd, old[done:], offset + done)
+    if os.fstat(fd).st_size > size:
+        os.ftruncate(fd, size)
+
+
+def is_of(fd: int, file_id: bytes) -> bool:
+    """Whether a ciphertext file has that id. One that is too short for an id has no contents at all."""
+    start = os.pread(fd, _FILE_ID_AT + FILE_ID_BYTES, 0)
+    return start[_FILE_ID_AT:] == file_id
+
+
+# -- journal files --------------------------------------------------------------------------------------------
+
+
+def _left_behind(
+    directory: int, found: Recovered, stack: contextlib.ExitStack, *, look_only: bool
+) -> Iterator[tuple[str, list[_Promise]]]:
+    """Name and promises of each journal of this machine's run whose owner is gone; its lock is held until ``stack`` ends."""
+    for name in sorted(os.listdir(directory)):
+        if not FILE_NAME.fullmatch(name):
+            continue
+        flags = (os.O_RDONLY if look_only else os.O_RDWR) | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        try:
+            fd = os.open(name, flags, dir_fd=directory)
+        except FileNotFoundError:
+            continue  # its mount ended meanwhile
+        stack.callback(os.close, fd)
+        if not _lock(fd):
+            continue
+        try:
+            owner = _owner_of(fd, name)
+            if owner.host != host_mark(name):
+                found.foreign.append(name)
+                continue
+            if owner.boot != boot_mark(name):
+                raise JournalDamaged("of an earlier run of this machine")
+            yield name, _promises(fd, owner)
+        except JournalDamaged as why:
+            log.warning("journal %s is of no use: %s", name, why)
+            found.dropped.append(name)
+            if not look_only:
+                os.unlink(name, dir_fd=directory)
+
+
+def _lock(fd: int) -> bool:
+    """Whether the journal's owner is gone. Where nothing can be locked, no mount has a journal."""
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        if error.errno in _NO_LOCKS:
+            return False
+        raise
+    return True
+
+
+def _owner_of(fd: int, name: str) -> Owner:
+    status = os.fstat(fd)
+    if not stat.S_ISREG(status.st_mode):
+        raise JournalDamaged("no regular file")
+    owner = parse_owner(os.pread(fd, PAGE_BYTES, 0))
+    if owner.inode != status.st_ino:
+        raise JournalDamaged("a copy")
+    if status.st_size != owner.file_bytes:
+        raise JournalDamaged("its length is wrong")
+    return owner
+
+
+def _promises(fd: int, owner: Owner) -> list[_Promise]:
+    promises = []
+    for number in range(owner.slots):
+        at = owner.slot_at(number)
+        record = parse_slot(os.pread(fd, PAGE_BYTES, at), owner.area_bytes)
+        if record is not None:
+            promises.append(_Promise(record, fd, at))
+    return promises
+
+
+# -- their targets --------------------------------------------------------------------------------------------
+
+
+def _put_all_back(promises: list[_Promise], tree: Path) -> int:
+    wanted = {promise.record.inode for promise in promises}
+    if not wanted:
+        return 0
+    done = 0
+    with contextlib.ExitStack() as stack:
+        files = _files_of(tree, wanted, stack)
+        for promise in promises:
+            fd = files.get(promise.record.inode)
+            # A file that is not there any more lost its last name: nobody can miss what was in it.
+            if fd is not None and _is_half_done(fd, promise.record):
+                _undo(fd, promise)
+                done += 1
+    return done
+
+
+def _is_half_done(fd: int, record: Record) -> bool:
+    """Whether the change reached the file: pages are written in ascending order, and a cut comes last."""
+    if not is_of(fd, record.file_id) or os.fstat(fd).st_size < record.size:
+        return False
+    return record.going_back or os.pread(fd, len(record.head), record.offset) == record.head
+
+
+def _undo(fd: int, promise: _Promise) -> None:
+    record = promise.record
+    old = os.pread(promise.journal_fd, record.old_bytes, promise.slot_at + PAGE_BYTES)
+    if len(old) != record.old_bytes:
+        raise OSError(errno.EIO, "the journal is cut short")
+    # Once some of the old bytes are back, the file does not show any more that the change had begun.
+    os.pwrite(promise.journal_fd, bytes([GOING_BACK]), promise.slot_at)
+    put_back(fd, old, record.offset, record.size)
+    os.fsync(fd)
+    log.warning("inode %d: a change that was cut short at %d is undone", record.inode, record.offset)
+
+
+def _files_of(tree: Path, wanted: set[int], stack: contextlib.ExitStack) -> dict[int, int]:
+    """Descriptors of the tree's regular files with those inode numbers."""
+    found: dict[int, int] = {}
+    flags = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    with contextlib.closing(_walk(tree)) as entries:
+        for directory_fd, entry in entries:
+            inode = entry.inode()
+            if inode not in wanted or inode in found or not entry.is_file(follow_symlinks=False):
+                continue
+            fd = open_however(entry.name, flags, directory_fd)
+            stack.callback(os.close, fd)
+            status = os.fstat(fd)
+            if stat.S_ISREG(status.st_mode) and status.st_ino == inode:
+                found[inode] = fd
+            if len(found) == len(wanted):
+                break
+    return found
+
+
+def _walk(tree: Path) -> Generator[tuple[int, os.DirEntry[str]], None, None]:
+    """Every entry of the tree with a descriptor of its directory."""
+    with contextlib.ExitStack() as stack:
+        flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+        levels: list[tuple[int, Iterator[os.DirEntry[str]]]] = []
+
+        def enter(fd: int) -> None:
+            levels.append((fd, os.scandir(fd)))
+
+        def leave() -> None:
+            while levels:
+                os.close(levels.pop()[0])
+
+        stack.callback(leave)
+        enter(os.open(tree, flags))
+        while levels:
+            fd, entries = levels[-1]
+            entry = next(entries, None)
+            if entry is None:
+                os.close(fd)
+                levels.pop()
+                continue
+            yield fd, entry
+            if entry.is_dir(follow_symlinks=False):
+                enter(open_however(entry.name, flags, fd))
