@@ -40,11 +40,11 @@ class Cipher:
 class Responder:
     """The phone's side of a handshake, then `receive` and `send` (Noise 5.2, 5.3)."""
 
-    def __init__(self, name, static, remote_static=None):
+    def __init__(self, name, static, remote_static=None, ephemeral=None):
         pre, self._messages = PATTERNS[name][0], list(PATTERNS[name][1])
         self.h = self._ck = name.ljust(32, b"\0") if len(name) <= 32 else hashlib.sha256(name).digest()
         self._cipher = Cipher()
-        self._static, self._ephemeral = static, X25519PrivateKey.generate()
+        self._static, self._ephemeral = static, ephemeral or X25519PrivateKey.generate()
         self.remote_static, self._remote_ephemeral = remote_static, b""
         self._mix_hash(b"phonevault v1")
         for who in pre:
