@@ -10,8 +10,10 @@ HEADER_MAC = b"phonevault v1 header mac"
 NAMES = b"phonevault v1 names"
 SYMLINKS = b"phonevault v1 symlinks"
 FILE_KEYS = b"phonevault v1 file keys"
+XATTR_NAMES = b"phonevault v1 xattr names"
+XATTRS = b"phonevault v1 xattrs"
 
-KEY_BYTES = {HEADER_MAC: 32, NAMES: 64, SYMLINKS: 32, FILE_KEYS: 32}
+KEY_BYTES = {HEADER_MAC: 32, NAMES: 64, SYMLINKS: 32, FILE_KEYS: 32, XATTR_NAMES: 64, XATTRS: 32}
 """Length of each key derived from the volume master key, in bytes (docs/format.md 1.4)."""
 
 

@@ -19,6 +19,8 @@ from phonevault.fs.format.layout import Layout, XtsLayout
 from phonevault.fs.journal import journal_in
 from phonevault.fs.keys import TreeKeys
 from phonevault.fs.nodes import Node, NodeTable, PathHandle, pinned
+from phonevault.fs.permissions import Permissions
+from phonevault.fs.xattr_store import XattrStore, carries_xattrs
 
 MAX_WRITE_BYTES = 1 << 20
 """The largest WRITE that is taken."""
@@ -50,6 +52,8 @@ class Core:
         self.nodes = NodeTable(tree)
         self.shared = shared
         self.timeout_s = 0 if shared else _LONG_TIMEOUT_S
+        self.xattrs = XattrStore(lambda: self.keys.xattrs, available=carries_xattrs(tree))
+        self.permissions = Permissions(self.xattrs, self.nodes.directory, cached=not shared)
         self._keys: TreeKeys | None = None
         self._own = (os.geteuid(), os.getegid())
 
@@ -93,6 +97,7 @@ class Core:
     def lock(self) -> None:
         """Wipe every key, also those of open files."""
         keys, self._keys = self._keys, None
+        self.permissions.forget()
         for node in self.nodes.all_nodes():
             if node.contents is not None:
                 node.contents.wipe()

@@ -1,7 +1,8 @@
 """Making an object whole or not at all.
 
 What can be made complete in one step is made under its own name. Everything else (a directory with its id, an object for another user,
-set-id bits that outlive the change of owner) is made under a temporary name, furnished there, and then moved into place: whoever looks,
+set-id bits that outlive the change of owner,
+an access list) is made under a temporary name, furnished there, and then moved into place: whoever looks,
 also after a crash, sees all of it or nothing.
 """
 
@@ -18,6 +19,7 @@ from phonevault.fs import sidecars
 from phonevault.fs.core import Core
 from phonevault.fs.format import dirid
 from phonevault.fs.nodes import Node
+from phonevault.fs.permissions import NewObject
 from phonevault.fs.removal import remove_leftover
 from phonevault.fs.small_files import temporary_name, write_new
 from phonevault.fs.syscalls import RENAME_NOREPLACE, rename
@@ -33,22 +35,27 @@ Make = Callable[[str, int], int]
 
 @dataclass(frozen=True)
 class Owner:
-    """Whose a new object shall be, and its mode.
+    """Whose a new object shall be, and what others may do with it.
 
     Attributes:
         uid: user id of who makes it.
         gid: group id of who makes it; in a set-group-id directory the directory's group counts.
-        mode: permission bits, the caller's umask applied.
+        new: its mode and access lists.
     """
 
     uid: int
     gid: int
-    mode: int
+    new: NewObject
 
     @classmethod
-    def of(cls, request: Request, mode: int) -> Owner:
-        """The caller of a request."""
-        return cls(request.uid, request.gid, stat.S_IMODE(mode))
+    def of(cls, core: Core, parent: Node, request: Request, mode: int, umask: int) -> Owner:
+        """The caller of a request that asks for an object of this mode, type included, in ``parent``."""
+        return cls(request.uid, request.gid, core.permissions.new_object(parent, mode, umask))
+
+    @property
+    def mode(self) -> int:
+        """Permission bits to make it with."""
+        return stat.S_IMODE(self.new.first_mode)
 
 
 def make_object(core: Core, parent: Node, name: bytes, owner: Owner, make: Make) -> tuple[str, int]:
@@ -62,7 +69,7 @@ def make_object(core: Core, parent: Node, name: bytes, owner: Owner, make: Make)
     """
     encoded = core.encoded(parent, name)
     handle = core.nodes.directory(parent)
-    if core.owns(owner.uid, owner.gid):
+    if core.owns(owner.uid, owner.gid) and owner.new.access is None:
         with sidecars.named(handle.fd, encoded) as stored:
             return stored, make(stored, handle.fd)
     temporary = temporary_name()
@@ -97,7 +104,7 @@ def make_directory(core: Core, parent: Node, name: bytes, owner: Owner) -> tuple
         os.fsync(fd)
         inherited = os.fstat(fd).st_mode & stat.S_ISGID
         furnish(core, fd, owner, handle.fd)
-        os.fchmod(fd, owner.mode | inherited)
+        os.fchmod(fd, stat.S_IMODE(owner.new.mode) | inherited)
         return _move_in(handle.fd, temporary, encoded, _place_directory), fd, directory_id
     except OSError:
         if fd is not None:
@@ -126,16 +133,13 @@ def furnish(core: Core, fd: int, owner: Owner, parent_fd: int) -> None:
     """What an object needs before it is shown.
 
     Raises:
-        OSError: EPERM, the daemon may not give it to that owner.
+        OSError: EPERM, the daemon may not give it to that owner; ENOSPC, … for its lists.
     """
-    if core.owns(owner.uid, owner.gid):
-        return
     path = f"/proc/self/fd/{fd}"
-    group = -1 if os.fstat(parent_fd).st_mode & stat.S_ISGID else owner.gid
-    os.chown(path, owner.uid, group)
-    if owner.mode & (stat.S_ISUID | stat.S_ISGID):
-        # The change of owner took them.
-        os.chmod(path, owner.mode)
+    if not core.owns(owner.uid, owner.gid):
+        group = -1 if os.fstat(parent_fd).st_mode & stat.S_ISGID else owner.gid
+        os.chown(path, owner.uid, group)
+    core.permissions.furnish(path, owner.new)
 
 
 def _move_in(directory_fd: int, temporary: str, encoded: str, place: Callable[[int, str, str], None]) -> str:

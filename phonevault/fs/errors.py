@@ -24,6 +24,10 @@ class FileDamaged(Damaged):
     """A file's header or one of its blocks does not open."""
 
 
+class XattrDamaged(Damaged):
+    """An extended attribute's name or value does not open."""
+
+
 class KeysMissing(OSError):
     """The file system is locked: its keys are wiped."""
 

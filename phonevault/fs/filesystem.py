@@ -18,6 +18,7 @@ from phonevault.fs.requests.renames import RenameOperations
 from phonevault.fs.requests.space import SpaceOperations
 from phonevault.fs.requests.statx import StatxOperations
 from phonevault.fs.requests.tree import TreeOperations
+from phonevault.fs.requests.xattrs import XattrOperations
 from phonevault.fuse.abi import Init, Opcode
 from phonevault.fuse.request import Handler, Operations, Request
 
@@ -68,6 +69,7 @@ class EncryptedFileSystem:
         self._tree = TreeOperations(self._core)
         self._removals = RemovalOperations(self._core)
         self._renames = RenameOperations(self._core)
+        self._xattrs = XattrOperations(self._core)
 
     @property
     def locked(self) -> bool:
@@ -102,8 +104,12 @@ class EncryptedFileSystem:
         features |= Init.AUTO_INVAL_DATA if self._core.shared else Init.CACHE_SYMLINKS
         if not self._core.shared and not self._read_only:
             features |= Init.WRITEBACK_CACHE
+        handlers = self._handlers()
+        if self._core.xattrs.available:
+            features |= Init.SETXATTR_EXT | Init.POSIX_ACL | Init.DONT_MASK
+            handlers |= _xattr_handlers(self._xattrs)
         return Operations(
-            handlers={int(opcode): handler for opcode, handler in self._handlers().items()},
+            handlers={int(opcode): handler for opcode, handler in handlers.items()},
             init_flags=features,
             max_write=MAX_WRITE_BYTES,
             scratch_bytes=self._core.layout.scratch_bytes(MAX_WRITE_BYTES),
@@ -112,6 +118,7 @@ class EncryptedFileSystem:
             dirty_nodes=lambda: [node.id for node in self._core.nodes.all_nodes() if node.writers],
             known_nodes=self._core.nodes.numbers,
             scrub=scrub_stack,
+            agreed=self._xattrs.agreed,
         )
 
     def _handlers(self) -> dict[Opcode, Handler]:
@@ -152,6 +159,16 @@ class EncryptedFileSystem:
             Opcode.INTERRUPT: _ignore,
             Opcode.DESTROY: _nothing,
         }
+
+
+def _xattr_handlers(xattrs: XattrOperations) -> dict[Opcode, Handler]:
+    """Where the backing store has no attributes these are left out: the kernel then answers EOPNOTSUPP without asking."""
+    return {
+        Opcode.GETXATTR: xattrs.getxattr,
+        Opcode.SETXATTR: xattrs.setxattr,
+        Opcode.LISTXATTR: xattrs.listxattr,
+        Opcode.REMOVEXATTR: xattrs.removexattr,
+    }
 
 
 def _ignore(request: Request) -> None:

@@ -12,6 +12,7 @@ from keyslots.derive import derive
 from keyslots.secret import Secret
 from phonevault.fs.errors import Damaged
 from phonevault.fs.format.names import b64decode, b64encode
+from phonevault.fs.format.xattrs import XattrSeals
 from phonevault.fs.key_arena import KeyArena
 
 _NONCE_BYTES = 12
@@ -19,7 +20,7 @@ _SYMLINK_AAD = b"symlink"
 
 
 class TreeKeys:
-    """Ciphers for names, symbolic links and file keys, derived from the volume key of one epoch.
+    """Ciphers for names, symbolic links, extended attributes and file keys, derived from the volume key of one epoch.
 
     Args:
         vmk: the volume master key; not kept.
@@ -31,12 +32,16 @@ class TreeKeys:
         self.epoch = epoch
         self.arena = KeyArena()
         self._secrets = [
-            derive(vmk, vault_id, label) for label in (labels.NAMES, labels.SYMLINKS, labels.FILE_KEYS)
-        ]
-        names, symlinks, file_keys = self._secrets
+            derive(vmk, vault_id, label)
+            for label in (
+                labels.NAMES, labels.SYMLINKS, labels.FILE_KEYS, labels.XATTR_NAMES, labels.XATTRS
+            )
+        ]  # fmt: skip
+        names, symlinks, file_keys, xattr_names, xattrs = self._secrets
         self.names = AESSIV(names.view)
         self.file_keys = AESGCM(file_keys.view)
         self._symlinks = AESGCM(symlinks.view)
+        self.xattrs = XattrSeals(AESSIV(xattr_names.view), AESGCM(xattrs.view))
 
     def wipe(self) -> None:
         """Wipe every key. The ciphers are of no use afterwards and must be dropped."""

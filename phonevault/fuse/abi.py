@@ -14,6 +14,8 @@ KERNEL_MINOR_VERSION = 38
 OLDEST_MINOR_VERSION = 31
 ROOT_ID = 1
 PAGE_BYTES = 4096
+XATTR_NAME_BYTES = 256
+"""Room for an attribute's name and its NUL (linux/limits.h)."""
 
 
 class Opcode(IntEnum):
@@ -37,6 +39,10 @@ class Opcode(IntEnum):
     STATFS = 17
     RELEASE = 18
     FSYNC = 20
+    SETXATTR = 21
+    GETXATTR = 22
+    LISTXATTR = 23
+    REMOVEXATTR = 24
     FLUSH = 25
     INIT = 26
     OPENDIR = 27
@@ -72,15 +78,18 @@ class Init:
     ASYNC_READ = 1 << 0
     ATOMIC_O_TRUNC = 1 << 3
     BIG_WRITES = 1 << 5
+    DONT_MASK = 1 << 6
     AUTO_INVAL_DATA = 1 << 12
     DO_READDIRPLUS = 1 << 13
     READDIRPLUS_AUTO = 1 << 14
     ASYNC_DIO = 1 << 15
     WRITEBACK_CACHE = 1 << 16
     PARALLEL_DIROPS = 1 << 18
+    POSIX_ACL = 1 << 20
     MAX_PAGES = 1 << 22
     CACHE_SYMLINKS = 1 << 23
     HANDLE_KILLPRIV_V2 = 1 << 28
+    SETXATTR_EXT = 1 << 29
 
 
 class SetAttr:
@@ -103,6 +112,7 @@ FOPEN_CACHE_DIR = 1 << 3
 OPEN_KILL_SUIDGID = 1 << 0
 WRITE_KILL_SUIDGID = 1 << 2
 FSYNC_FDATASYNC = 1 << 0
+SETXATTR_ACL_KILL_SGID = 1 << 0
 
 IN_HEADER = Struct("=IIQQIIIHH")
 """len, opcode, unique, nodeid, uid, gid, pid, total_extlen, padding."""
@@ -128,6 +138,7 @@ SETATTR_IN = Struct("=IIQQQQQQIIIIIIII")
 MKNOD_IN = Struct("=IIII")
 """mode, rdev, umask, padding."""
 MKDIR_IN = Struct("=II")
+"""mode, umask."""
 RENAME_IN = Struct("=Q")
 RENAME2_IN = Struct("=QII")
 LINK_IN = Struct("=Q")
@@ -143,6 +154,14 @@ READ_IN = Struct("=QQIIQII")
 WRITE_IN = READ_IN
 WRITE_OUT = Struct("=II")
 FSYNC_IN = Struct("=QII")
+SETXATTR_IN = Struct("=IIII")
+"""size, flags, setxattr_flags, padding; the name and the value follow."""
+SETXATTR_IN_SHORT = Struct("=II")
+"""FUSE_COMPAT_SETXATTR_IN_SIZE: size, flags, where SETXATTR_EXT was not agreed on."""
+GETXATTR_IN = Struct("=II")
+"""size, padding (LISTXATTR too); the name follows."""
+GETXATTR_OUT = Struct("=II")
+"""size, padding: the answer to a request of size 0."""
 FALLOCATE_IN = Struct("=QQQII")
 """fh, offset, length, mode, padding."""
 LSEEK_IN = Struct("=QQII")

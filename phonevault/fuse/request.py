@@ -63,6 +63,7 @@ class Operations:
         drains: opcodes that bring dirty data home and are served while a lock is under way.
         dirty_nodes: nodes whose data the kernel may hold back.
         known_nodes: every node the kernel may hold anything of.
+        agreed: told the features that the kernel has agreed to, before the first request.
         scrub: overwrites what key use left on the calling thread's stack; each worker calls it after a lock.
     """
 
@@ -75,3 +76,4 @@ class Operations:
     dirty_nodes: Callable[[], Sequence[int]]
     known_nodes: Callable[[], Sequence[int]]
     scrub: Callable[[], object]
+    agreed: Callable[[int], object]

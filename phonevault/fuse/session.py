@@ -324,6 +324,7 @@ class Session:
             self._device.reply_error(request.unique, errno.EPROTO)
             raise ProtocolMismatch(f"the kernel speaks FUSE {major}.{minor}; 7.31 or later is needed")
         self._kernel_minor = minor
+        self._operations.agreed(self._operations.init_flags & offered)
         self._device.reply(
             request.unique,
             abi.INIT_OUT.pack(

@@ -11,5 +11,6 @@ from phonevault.vault import RecoveryOpener, open_vault
 
 opened = open_vault(Path(sys.argv[1]), RecoveryOpener(Path(sys.argv[2]).read_bytes()))
 print("vmk", bytes(opened.vmk.view).hex())
-for name, length in (("NAMES", 64), ("SYMLINKS", 32), ("FILE_KEYS", 32), ("HEADER_MAC", 32)):
-    print(name, bytes(derive(opened.vmk, opened.header.vault_id, getattr(labels, name), length).view).hex())
+for label in labels.KEY_BYTES:
+    name = label.decode().replace(" ", "-")
+    print(name, bytes(derive(opened.vmk, opened.header.vault_id, label).view).hex())

@@ -30,17 +30,18 @@ def file_keys(tree: Path, keys: TreeKeys) -> dict[str, bytes]:
     return found
 
 
+TREE_KEYS = [label for label in labels.KEY_BYTES if label != labels.HEADER_MAC]
+
+
 def test_a_lock_leaves_no_key_and_no_plaintext(tmp_path: Path) -> None:
     vmk = Secret.take(bytearray(range(32)))
-    secrets = {
-        label.decode(): bytes(derive(vmk, VAULT_ID, label).view)
-        for label in (labels.NAMES, labels.SYMLINKS, labels.FILE_KEYS)
-    }
-    plaintext = os.urandom(32)
+    secrets = {label.decode(): bytes(derive(vmk, VAULT_ID, label).view) for label in TREE_KEYS}
+    plaintext, attribute = os.urandom(32), os.urandom(32)
     with mounted_tree(tmp_path) as mount:
         for number in range(40):
             (mount.path / f"f{number}").write_bytes(plaintext * 400)
         os.symlink("target", mount.path / "link")
+        os.setxattr(mount.path / "f0", "user.name", attribute)
         mount.remount()
         handles = [os.open(mount.path / f"f{number}", os.O_RDWR) for number in range(40)]
         for handle in handles:
@@ -50,11 +51,13 @@ def test_a_lock_leaves_no_key_and_no_plaintext(tmp_path: Path) -> None:
             os.fsync(handle)
         assert os.copy_file_range(handles[0], handles[1], 12_000, 64, 0) == 12_000
         assert os.readlink(mount.path / "link") == "target"
+        assert os.getxattr(handles[0], "user.name") == attribute
+        os.setxattr(handles[1], "user.name", attribute)
         secrets |= file_keys(mount.tree, TreeKeys(vmk, VAULT_ID, 1))
-        assert len(secrets) == 43
+        assert len(secrets) == len(TREE_KEYS) + 40
         assert scan(mount.pid, secrets), "the scan finds keys in use"
         mount.tell("lock")
-        assert scan(mount.pid, {**secrets, "plaintext": plaintext}) == {}
+        assert scan(mount.pid, {**secrets, "plaintext": plaintext, "attribute": attribute}) == {}
         mount.tell("unlock")
         assert os.pread(handles[0], 4, 8) == plaintext[8:12]
         for handle in handles:

@@ -100,6 +100,8 @@ def test_recovery_slot() -> None:
         (labels.NAMES, b"phonevault v1 names", 64),
         (labels.SYMLINKS, b"phonevault v1 symlinks", 32),
         (labels.FILE_KEYS, b"phonevault v1 file keys", 32),
+        (labels.XATTR_NAMES, b"phonevault v1 xattr names", 64),
+        (labels.XATTRS, b"phonevault v1 xattrs", 32),
     ],
 )
 def test_keys_from_the_volume_key(label: bytes, info: bytes, length: int) -> None:

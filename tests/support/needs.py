@@ -5,6 +5,7 @@ Each function skips the test and names what is missing; where CI is set, that is
 
 from __future__ import annotations
 
+import errno
 import importlib.util
 import os
 import shutil
@@ -58,3 +59,22 @@ def need_ordinary_user() -> None:
     """The test only means something for a user other than root."""
     if os.geteuid() == 0:
         pytest.skip(NOT_APPLICABLE + "root may do this anyway")
+
+
+def need_xattrs(directory: Path) -> None:
+    """A file system with user attributes under the tests' directory (tmpfs has them since Linux 6.6)."""
+    try:
+        os.getxattr(directory, "user.probe")
+    except OSError as error:
+        if error.errno == errno.EOPNOTSUPP:
+            pytest.skip(f"missing: extended attributes below {directory}")
+
+
+def need_acls(directory: Path) -> None:
+    """A file system with user attributes and POSIX access control lists under the tests' directory."""
+    need_xattrs(directory)
+    try:
+        os.getxattr(directory, "system.posix_acl_access")
+    except OSError as error:
+        if error.errno == errno.EOPNOTSUPP:
+            pytest.skip(f"missing: access control lists below {directory}")

@@ -38,6 +38,7 @@ class FileOperations:
             if flags & os.O_TRUNC:
                 self._core.keys  # noqa: B018  locked: refuse before anything is cut
                 contents_of(node).truncate(self._core.keys, 0, request.cipher, request.plain)
+                self._core.xattrs.drop_capability(contents_of(node).fd)
                 if open_flags & abi.OPEN_KILL_SUIDGID:
                     kill_suidgid(contents_of(node).fd)
         except OSError:
@@ -47,11 +48,11 @@ class FileOperations:
 
     def create(self, request: Request) -> list[bytes]:
         """CREATE: make a regular file and open it."""
-        flags, mode, _, _ = abi.CREATE_IN.unpack_from(request.body)
+        flags, mode, umask, _ = abi.CREATE_IN.unpack_from(request.body)
         core = self._core
         parent = core.nodes.get(request.nodeid)
         name = abi.name_of(request.body[abi.CREATE_IN.size :])
-        owner = Owner.of(request, mode)
+        owner = Owner.of(core, parent, request, stat.S_IFREG | mode, umask)
         try:
             stored, fd = make_object(
                 core, parent, name, owner, lambda new, at: os.open(new, _NEW, owner.mode, dir_fd=at)
@@ -116,6 +117,7 @@ class FileOperations:
         self._acquire(node, write=True)
         try:
             contents_of(node).truncate(self._core.keys, size, request.cipher, request.plain)
+            self._core.xattrs.drop_capability(contents_of(node).fd)
         finally:
             self._release(node)
 

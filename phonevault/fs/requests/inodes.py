@@ -68,8 +68,10 @@ class InodeOperations:
                 _chown(
                     path, uid if valid & abi.SetAttr.UID else _KEEP, gid if valid & abi.SetAttr.GID else _KEEP
                 )
+                if stat.S_ISREG(node.mode):
+                    self._core.xattrs.drop_capability(path)
             if valid & abi.SetAttr.MODE:
-                os.chmod(path, stat.S_IMODE(mode))
+                self._core.permissions.chmod(path, node.mode, mode)
             elif valid & abi.SetAttr.KILL_SUIDGID:
                 kill_suidgid(path)
             if valid & (abi.SetAttr.ATIME | abi.SetAttr.MTIME):

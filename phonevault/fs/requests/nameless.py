@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 
 from phonevault.fs import attributes
 from phonevault.fs.core import Core
@@ -27,10 +28,11 @@ class NamelessOperations:
             OSError: EOPNOTSUPP where the backing store has no such files.
         """
         core = self._core
-        flags, mode, _, _ = abi.CREATE_IN.unpack_from(request.body)
-        directory = core.nodes.directory(core.nodes.get(request.nodeid))
+        flags, mode, umask, _ = abi.CREATE_IN.unpack_from(request.body)
+        parent = core.nodes.get(request.nodeid)
+        directory = core.nodes.directory(parent)
         ours = os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC | flags & os.O_EXCL
-        owner = Owner.of(request, mode)
+        owner = Owner.of(core, parent, request, stat.S_IFREG | mode, umask)
         fd = os.open(".", ours, owner.mode, dir_fd=directory.fd)
         try:
             furnish(core, fd, owner, directory.fd)

@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 from collections.abc import Callable
 
 from phonevault.fs import sidecars
 from phonevault.fs.attributes import device_from_kernel
 from phonevault.fs.core import Core
 from phonevault.fs.creation import Owner, make_and_pin, make_directory, make_object
-from phonevault.fs.nodes import PathHandle
+from phonevault.fs.nodes import Node, PathHandle
+from phonevault.fs.permissions import NewObject
 from phonevault.fuse import abi
 from phonevault.fuse.request import Request
 
@@ -29,10 +31,11 @@ class TreeOperations:
     def mkdir(self, request: Request) -> bytes:
         """MKDIR."""
         core = self._core
-        mode, _ = abi.MKDIR_IN.unpack_from(request.body)
+        mode, umask = abi.MKDIR_IN.unpack_from(request.body)
         parent = core.nodes.get(request.nodeid)
         name = abi.name_of(request.body[abi.MKDIR_IN.size :])
-        stored, fd, directory_id = make_directory(core, parent, name, Owner.of(request, mode))
+        owner = Owner.of(core, parent, request, stat.S_IFDIR | mode, umask)
+        stored, fd, directory_id = make_directory(core, parent, name, owner)
         handle = PathHandle(fd)
         handle.directory_id = directory_id
         entry = core.entry(parent, stored, os.fstat(fd))
@@ -41,10 +44,14 @@ class TreeOperations:
 
     def mknod(self, request: Request) -> bytes:
         """MKNOD: regular files, fifos, sockets, devices."""
-        mode, device, _, _ = abi.MKNOD_IN.unpack_from(request.body)
+        mode, device, umask, _ = abi.MKNOD_IN.unpack_from(request.body)
+        parent = self._core.nodes.get(request.nodeid)
+        owner = Owner.of(self._core, parent, request, mode, umask)
         name = abi.name_of(request.body[abi.MKNOD_IN.size :])
-        number = device_from_kernel(device)
-        return self._made(request, name, mode, lambda stored, fd: os.mknod(stored, mode, number, dir_fd=fd))
+        kind, number = stat.S_IFMT(mode), device_from_kernel(device)
+        return self._made(
+            parent, name, owner, lambda stored, fd: os.mknod(stored, kind | owner.mode, number, dir_fd=fd)
+        )
 
     def symlink(self, request: Request) -> bytes:
         """SYMLINK."""
@@ -52,7 +59,9 @@ class TreeOperations:
         sealed = self._core.keys.seal_target(target)
         if len(sealed) > _SYMLINK_MAX:
             raise OSError(errno.ENAMETOOLONG, "the link's target is too long once encrypted")
-        return self._made(request, name, 0, lambda stored, fd: os.symlink(sealed, stored, dir_fd=fd))
+        parent = self._core.nodes.get(request.nodeid)
+        owner = Owner(request.uid, request.gid, NewObject(stat.S_IFLNK))
+        return self._made(parent, name, owner, lambda stored, fd: os.symlink(sealed, stored, dir_fd=fd))
 
     def link(self, request: Request) -> bytes:
         """LINK: another name for an object, or the first one of a file made without (O_TMPFILE)."""
@@ -65,9 +74,8 @@ class TreeOperations:
             os.link(f"/proc/self/fd/{fd}", stored, dst_dir_fd=handle.fd, follow_symlinks=True)
         return core.entry(parent, stored, core.stat_entry(handle.fd, stored))
 
-    def _made(self, request: Request, name: bytes, mode: int, make: Callable[[str, int], None]) -> bytes:
-        parent = self._core.nodes.get(request.nodeid)
-        stored, fd = make_object(self._core, parent, name, Owner.of(request, mode), make_and_pin(make))
+    def _made(self, parent: Node, name: bytes, owner: Owner, make: Callable[[str, int], None]) -> bytes:
+        stored, fd = make_object(self._core, parent, name, owner, make_and_pin(make))
         try:
             return self._core.entry(parent, stored, os.fstat(fd))
         finally:
