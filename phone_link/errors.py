@@ -31,7 +31,7 @@ class LinkError(Exception):
 class SpecError(LinkError, ValueError):
     """A transport spec string is malformed or names an unknown scheme."""
 
-    hint = "a phone's address looks like serial:/dev/ttyACM0?baud=115200, tcp:HOST:PORT or unix:PATH"
+    hint = "a phone's address looks like bluetooth:AA:BB:CC:DD:EE:FF, serial:/dev/ttyACM0, tcp:HOST:PORT or unix:PATH"
 
 
 class LinkClosed(LinkError):
@@ -52,6 +52,42 @@ class PhoneAbsent(LinkError):
     hint = "is the phone in range, switched on, and its phonevault program running?"
 
 
+class BluetoothUnavailable(LinkError):
+    """This computer's Bluetooth service (bluetoothd, reached over the system's D-Bus) does not run."""
+
+    hint = "install and start BlueZ: apt-get install bluez; systemctl start bluetooth"
+
+
+class BluetoothDenied(LinkError):
+    """The system does not let this user talk to its Bluetooth service."""
+
+    hint = "log in on the machine itself, or add the user to the group bluetooth and log in again"
+
+
+class AdapterMissing(LinkError):
+    """The Bluetooth service knows no adapter."""
+
+    hint = "is an adapter plugged in, and not given to a virtual machine? bluetoothctl list shows them"
+
+
+class AdapterOff(LinkError):
+    """The Bluetooth adapter is switched off, or blocked."""
+
+    hint = "switch it on: rfkill unblock bluetooth; bluetoothctl power on"
+
+
+class BluetoothBusy(LinkError):
+    """Another program of this computer has the Bluetooth link to the phone, or is building it up."""
+
+    hint = "a mounted vault holds the only link to its phone: unmount it, or wait a moment, then try again"
+
+
+class ServiceMissing(LinkError):
+    """The phone is there, but offers no phonevault service."""
+
+    hint = "is phonevault running on the phone? phonevault-phone serve … --listen bluetooth:"
+
+
 class ProtocolError(LinkError):
     """Bytes from the peer (or a value given by the caller) break the grammar or a bound."""
 
@@ -66,6 +102,12 @@ class UnknownPeer(LinkError):
     """The phone does not know this computer, or this computer does not know the phone."""
 
     hint = "pair again: phonevault phone pair SPEC"
+
+
+class BondMissing(UnknownPeer):
+    """Phone and computer are not (or no longer) paired on the level of Bluetooth, below phonevault's own."""
+
+    hint = "pair again, on this computer: phonevault phone pair bluetooth:"
 
 
 class UnknownPhone(LinkError):

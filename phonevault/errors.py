@@ -196,6 +196,14 @@ EXIT_CODES: dict[str, int] = {
     # 60-69: this computer
     "phonevault.errors.ProblemsFound": 60,
     "phonevault.errors.NotMeasurable": 61,
+    # 80-86: Bluetooth
+    "phone_link.errors.BluetoothUnavailable": 80,
+    "phone_link.errors.BluetoothDenied": 81,
+    "phone_link.errors.AdapterMissing": 82,
+    "phone_link.errors.AdapterOff": 83,
+    "phone_link.errors.BluetoothBusy": 84,
+    "phone_link.errors.ServiceMissing": 85,
+    "phone_link.errors.BondMissing": 86,
 }
 
 

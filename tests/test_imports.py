@@ -56,6 +56,7 @@ TOPS = ("phone_link", "phonevault")
 THIRD_PARTY = {
     "noise": ("phone_link.channel.noise",),
     "serial": ("phone_link.transport.serial",),
+    "dbus_fast": ("phone_link.transport.bluez.bus",),
     "bumble": ("phone_link.transport.bumble", "phone_link.virtual"),
     "click": ("phonevault.cli", "phone_link.phone.cli"),
     "segno": ("phonevault.cli",),

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
 from phone_link.phone.approval import Answer, Question
+from phone_link.phone.display import printable
 from phone_link.wipe import wipe
 
 MAX_LINE_BYTES = 256
@@ -87,6 +88,15 @@ class Console:
     def compare_code(self, code: str, computer: str) -> bool:
         """Ask whether the computer shows the same six digits."""
         typed = self._ask(f"does {computer} show {code}? [y/N] ")
+        return typed is not None and self._is_yes(typed)
+
+    def compare_bluetooth(self, code: str, computer: str) -> bool:
+        """Ask whether the computer shows the same six digits of Bluetooth's own pairing."""
+        shown = f"{code[:3]} {code[3:]}"
+        who = printable(computer, 64)
+        typed = self._ask(
+            f"Bluetooth pairing (the first of two comparisons): does {who} show {shown}? [y/N] "
+        )
         return typed is not None and self._is_yes(typed)
 
     def ask_pin(self, computer: str) -> bytearray | None:

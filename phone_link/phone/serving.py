@@ -23,13 +23,16 @@ from phone_link.phone.secret_input import secret_from_file, secret_from_terminal
 from phone_link.phone.security_manager import SecurityManager
 from phone_link.phone.software import SoftwareModule
 from phone_link.phone.store import Store
-from phone_link.transport.base import Listener, TransportOptions
+from phone_link.transport.base import CompareDigits, Findable, Listener, TransportOptions
 from phone_link.transport.open import listen, split_spec
 from phone_link.wipe import wipe
 
 ONE_AT_A_TIME = ("pty", "serial")
 BLUETOOTH_STATE = "bluetooth"
 HELP = "type: lock, unlock, quit"
+HELP_FINDABLE = "type: lock, unlock, quit; pair: let computers find this phone"
+PAIRING_S = 180
+"""How long a phone is found by Bluetooth after `pair` was typed."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +83,7 @@ def serve(store: Store, options: ServeOptions) -> None:
         PinIncorrect, PinLocked: the PIN of --pin-file (the try was counted).
         SpecError
     """
-    split_spec(options.spec)
+    scheme, _ = split_spec(options.spec, listening=True)
     ending, say = _Ending(), _Printer()
     ending.install()
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core file would hold the master key
@@ -102,7 +105,7 @@ def serve(store: Store, options: ServeOptions) -> None:
         )
         cleanup.callback(manager.logout_all)
         _first_login(manager, options.pin_file, ask=console is not None)
-        listener = _listen(store, options, pairing=options.accept_pairing or console is not None)
+        listener = _listen(store, options, console)
         agent = Agent(
             store,
             manager,
@@ -110,10 +113,12 @@ def serve(store: Store, options: ServeOptions) -> None:
             say=say,
             compare_code=_comparer(options.accept_pairing, console),
             record=recorder(store, say),
-            one_at_a_time=split_spec(options.spec)[0] in ONE_AT_A_TIME,
+            one_at_a_time=scheme in ONE_AT_A_TIME,
         )
         cleanup.callback(agent.stop)
         commands.agent = agent
+        if isinstance(listener, Findable):
+            commands.findable = listener
         control = ControlServer(store.path, agent.answer_control)
         cleanup.callback(control.close)
         control.start()
@@ -121,7 +126,7 @@ def serve(store: Store, options: ServeOptions) -> None:
             console.start()
             cleanup.callback(console.close)  # first of all: whoever waits for an answer gets "no"
         say(f"ready: {getattr(listener, 'spec', options.spec)}\n")
-        _announce(say, manager, options, console)
+        _announce(say, manager, options, commands.help if console is not None else None)
         _run(agent, ending)
 
 
@@ -144,12 +149,19 @@ def _run(agent: Agent, ending: _Ending) -> None:
         raise CannotListen(f"the listener failed: {failures[0]}")
 
 
-def _listen(store: Store, options: ServeOptions, *, pairing: bool) -> Listener:
+def _listen(store: Store, options: ServeOptions, console: Console | None) -> Listener:
     state = store.path / BLUETOOTH_STATE
-    if options.spec.startswith(("bumble:", "bluetooth:")):
+    pairing = options.accept_pairing
+    if options.spec.startswith("bumble:"):
         state.mkdir(mode=0o700, exist_ok=True)
+        pairing = pairing or console is not None
+    compare: CompareDigits | None = None
+    if options.accept_pairing:
+        compare = accept_any
+    elif console is not None:
+        compare = console.compare_bluetooth
     try:
-        return listen(options.spec, TransportOptions(state_dir=state, pairing=pairing))
+        return listen(options.spec, TransportOptions(state, pairing, compare))
     except SpecError:
         raise
     except LinkError as error:
@@ -201,13 +213,13 @@ def _login(manager: SecurityManager, pin: bytearray) -> None:
 
 
 def _announce(
-    say: Callable[[str], None], manager: SecurityManager, options: ServeOptions, console: Console | None
+    say: Callable[[str], None], manager: SecurityManager, options: ServeOptions, typed_help: str | None
 ) -> None:
     say(f"phone: {manager.phone_name}\n")
     if not manager.module.logged_in:
         say("the PIN has not been entered: keys cannot be used yet\n")
-    if console is not None:
-        say(HELP + "\n")
+    if typed_help is not None:
+        say(typed_help)
     elif options.approve == "ask":
         say("no terminal to ask on: every use of a key that needs consent is refused (see --approve)\n")
 
@@ -217,6 +229,7 @@ class _TypedCommands:
 
     def __init__(self, say: Callable[[str], None], end: threading.Event) -> None:
         self.agent: Agent | None = None
+        self.findable: Findable | None = None
         self._say = say
         self._end = end
 
@@ -228,5 +241,20 @@ class _TypedCommands:
                 self.agent.answer_control(typed)
             except (LinkError, OSError) as error:
                 self._say(f"error: {error}\n")
+        elif typed == "pair" and self.findable is not None:
+            self._let_pair(self.findable)
         else:
-            self._say(HELP + "\n")
+            self._say(self.help)
+
+    @property
+    def help(self) -> str:
+        """What may be typed, one line."""
+        return (HELP if self.findable is None else HELP_FINDABLE) + "\n"
+
+    def _let_pair(self, listener: Findable) -> None:
+        try:
+            listener.let_pair(PAIRING_S)
+        except LinkError as error:
+            self._say(f"error: {error}\n")
+        else:
+            self._say(f"computers find this phone for {PAIRING_S // 60} minutes\n")

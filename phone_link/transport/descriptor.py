@@ -60,6 +60,7 @@ class DescriptorStream:
         fd: becomes non-blocking.
         release: closes the descriptor; called once, after the last read and write ended.
         shutdown: called at the start of `close` (sockets tell the peer at once).
+        why: says what an error of the descriptor means.
     """
 
     def __init__(
@@ -68,11 +69,13 @@ class DescriptorStream:
         *,
         release: Callable[[], None] | None = None,
         shutdown: Callable[[], None] | None = None,
+        why: Callable[[OSError], str] = lambda error: f"{_GONE} ({error.strerror})",
     ) -> None:
         os.set_blocking(fd, False)
         self._fd = fd
         self._release = release or (lambda: os.close(fd))
         self._shutdown = shutdown
+        self._why = why
         self._waker = Waker()
         self._read_lock = threading.Lock()
         self._write_lock = threading.Lock()
@@ -106,7 +109,7 @@ class DescriptorStream:
         except OSError as error:
             # The first error is final: Bluetooth sockets report a drop once and never again as end of file.
             self._peer_gone = True
-            raise LinkClosed(f"{_GONE} ({error.strerror})") from None
+            raise LinkClosed(self._why(error)) from None
         if not data:
             self._peer_gone = True
             raise LinkClosed(_GONE)
@@ -128,7 +131,7 @@ class DescriptorStream:
                         raise LinkClosed("the other side takes no more data") from None
                 except OSError as error:
                     self._peer_gone = True
-                    raise LinkClosed(f"{_GONE} ({error.strerror})") from None
+                    raise LinkClosed(self._why(error)) from None
 
     def _require_open(self) -> None:
         if self._peer_gone:

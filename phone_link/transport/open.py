@@ -5,17 +5,21 @@ from __future__ import annotations
 from phone_link.errors import SpecError
 from phone_link.transport.base import Listener, Stream, TransportOptions
 
-SCHEMES = ("tcp", "unix", "pty", "serial", "bumble")
+SCHEMES = ("tcp", "unix", "pty", "serial", "bluetooth", "bumble")
 CONNECT_TIMEOUT_S = 6.0
 _DEFAULTS = TransportOptions()
 
 
-def split_spec(spec: str) -> tuple[str, str]:
-    """Return scheme and rest of a spec; `SpecError` if the scheme is unknown or the rest is missing."""
+def split_spec(spec: str, *, listening: bool = False) -> tuple[str, str]:
+    """Return scheme and rest of a spec.
+
+    Raises:
+        SpecError: the scheme is unknown, or the rest is missing (whoever listens at `bluetooth:` needs none).
+    """
     scheme, separator, rest = spec.partition(":")
     if not separator or scheme not in SCHEMES:
         raise SpecError(f"unknown kind of link in {spec!r} (known: {', '.join(SCHEMES)})")
-    if not rest:
+    if not rest and not (listening and scheme == "bluetooth"):
         raise SpecError(f"{spec!r} lacks an address")
     return scheme, rest
 
@@ -24,7 +28,8 @@ def connect(spec: str, timeout_s: float = CONNECT_TIMEOUT_S, options: TransportO
     """Connect to a phone.
 
     Args:
-        spec: `tcp:HOST:PORT`, `unix:PATH`, `pty:PATH`, `serial:PATH?baud=115200`, `bumble:<hci>/<address>`.
+        spec: `bluetooth:<address>`, `serial:PATH?baud=115200`, `tcp:HOST:PORT`, `unix:PATH`, `pty:PATH`,
+            `bumble:<hci>/<address>`.
         timeout_s: seconds until `PhoneAbsent`.
         options: state directory and Bluetooth pairing.
 
@@ -51,19 +56,23 @@ def connect(spec: str, timeout_s: float = CONNECT_TIMEOUT_S, options: TransportO
             from phone_link.transport.serial import connect_serial
 
             return connect_serial(rest)
+        case "bluetooth":
+            from phone_link.transport.bluez import connect_bluez
+
+            return connect_bluez(rest, timeout_s, options)
     from phone_link.transport.bumble import connect_bumble
 
     return connect_bumble(rest, timeout_s, options)
 
 
 def listen(spec: str, options: TransportOptions = _DEFAULTS) -> Listener:
-    """Listen for computers; specs as for `connect` (`bumble:<hci>` without an address).
+    """Listen for computers; specs as for `connect` (`bluetooth:` and `bumble:<hci>` without an address).
 
     Raises:
         SpecError: the spec is malformed.
         LinkError: the address is in use or not ours.
     """
-    scheme, rest = split_spec(spec)
+    scheme, rest = split_spec(spec, listening=True)
     match scheme:
         case "tcp":
             from phone_link.transport.sockets import listen_tcp
@@ -81,6 +90,10 @@ def listen(spec: str, options: TransportOptions = _DEFAULTS) -> Listener:
             from phone_link.transport.serial import listen_serial
 
             return listen_serial(rest)
+        case "bluetooth":
+            from phone_link.transport.bluez import listen_bluez
+
+            return listen_bluez(rest, options)
     from phone_link.transport.bumble import listen_bumble
 
     return listen_bumble(rest, options)

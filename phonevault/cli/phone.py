@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import sys
 import time
+from typing import TYPE_CHECKING
 
 import click
 
-from phonevault.cli import phones
+from phonevault.cli import bluetooth, phones
 from phonevault.cli.output import printable, say, show_json, show_table
 from phonevault.cli.secret_input import has_terminal
+
+if TYPE_CHECKING:
+    from phone_link.transport.base import Stream
 
 
 @click.group()
@@ -25,16 +29,21 @@ def pair(spec: str, name: str | None, yes: bool) -> None:
     """Pair with the phone at SPEC.
 
     Both screens show six digits; say yes only if they are the same. SPEC says how the phone is reached:
-    bumble:HCI/ADDRESS, serial:/dev/ttyACM0?baud=115200, tcp:HOST:PORT, unix:PATH, pty:PATH.
+    bluetooth: (searches for phones), bluetooth:AA:BB:CC:DD:EE:FF, serial:/dev/ttyACM0?baud=115200,
+    tcp:HOST:PORT, unix:PATH, pty:PATH, bumble:HCI/ADDRESS. By Bluetooth there are two comparisons:
+    Bluetooth's own, then phonevault's.
     """
     from phone_link.errors import PairingMismatch, PairingRefused
     from phone_link.host.pair import pair as pair_with
-    from phone_link.transport.open import connect
 
     book = phones.phone_book()
     book.list()  # a damaged book is found before the phone's user is bothered
     known_as = phones.identity()
-    stream = connect(spec, phones.CONNECT_TIMEOUT_S, phones.transport_options(pairing=True))
+    if spec == bluetooth.SCHEME:
+        from phonevault.cli.bluetooth_scan import choose
+
+        spec += choose(yes=yes)
+    stream = _connect(spec, yes)
     answers: list[bool] = []
 
     def confirm(code: str) -> bool:
@@ -51,8 +60,20 @@ def pair(spec: str, name: str | None, yes: bool) -> None:
     say(f"paired with {printable(paired.name)}, key {paired.fingerprint[:16]}…")
 
 
+def _connect(spec: str, yes: bool) -> Stream:
+    if spec.startswith(bluetooth.SCHEME):
+        return bluetooth.connect(spec, lambda question: _ask_same(question, yes))
+    from phone_link.transport.open import connect
+
+    return connect(spec, phones.CONNECT_TIMEOUT_S, phones.transport_options(pairing=True))
+
+
 def _confirm(code: str, yes: bool) -> bool:
     say(f"the phone must show: {code[:3]} {code[3:]}")
+    return _ask_same("Does it show the same?", yes)
+
+
+def _ask_same(question: str, yes: bool) -> bool:
     if yes:
         return True
     if not has_terminal() and not sys.stdin.isatty():
@@ -61,7 +82,7 @@ def _confirm(code: str, yes: bool) -> bool:
         raise SecretInputError(
             "the digits cannot be compared: there is no terminal to answer on", "pair on a terminal"
         )
-    return click.confirm("Does it show the same?", default=False)
+    return click.confirm(question, default=False)
 
 
 def _computer_name() -> str:

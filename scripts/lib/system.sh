@@ -65,7 +65,7 @@ need_mtab() {
 # Programs that mounting and the tests call.
 need_system() {
     apt_log=$(mktemp)
-    need_commands fusermount3=fuse3 git=git rsync=rsync setfacl=acl
+    need_commands fusermount3=fuse3 git=git rsync=rsync dbus-daemon=dbus-daemon setfacl=acl
     need_fuse_device
     need_mtab
     rm -f "$apt_log"

@@ -45,7 +45,7 @@ venv_fingerprint() { { echo "$PWD $(readlink -f "$(command -v "$python")")"; "$p
 
 venv_is_good() {
     [ "$(cat .venv/made-from 2>/dev/null)" = "$(venv_fingerprint)" ] &&
-        .venv/bin/python -c 'import click, cryptography, noise, rich, serial, bumble, hypothesis, pytest' >/dev/null 2>&1 &&
+        .venv/bin/python -c 'import click, cryptography, dbus_fast, noise, rich, serial, bumble, hypothesis, pytest' >/dev/null 2>&1 &&
         [ -x .venv/bin/phonevault ] && [ -x .venv/bin/phonevault-phone ]
 }
 

@@ -38,6 +38,11 @@ class Computer:
         self.place.mkdir(exist_ok=True)
 
     @property
+    def listen_spec(self) -> str:
+        """Where the phone listens."""
+        return self.spec
+
+    @property
     def environment(self) -> dict[str, str]:
         home = str(self.root / "home")
         own = {"HOME": home, "PYTHONPATH": str(ROOT), "LC_ALL": "C.UTF-8"}
@@ -95,7 +100,7 @@ class Computer:
     def start_phone(self, *options: str) -> None:
         """Serves until `stop_phone`; returns when it listens."""
         options = options or ("--approve", "auto")
-        argv = ("serve", self.store, "--listen", self.spec, "--pin-file", self.pin_file, *options)
+        argv = ("serve", self.store, "--listen", self.listen_spec, "--pin-file", self.pin_file, *options)
         self.phone = self.spawn(self.command(PHONE, *argv))
         assert self.phone.stdout is not None
         for line in self.phone.stdout:

@@ -1,0 +1,122 @@
+"""The phone's side: offers the service through BlueZ and takes what connects."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections import deque
+
+from phone_link.errors import LinkClosed, LinkTimeout
+from phone_link.transport.base import Stream, TransportOptions
+from phone_link.transport.bluez.bus import Bus
+from phone_link.transport.bluez.objects import choose_adapter
+from phone_link.transport.bluez.profile import Profile
+from phone_link.transport.bluez.session import explained
+from phone_link.transport.bluez.stream import rfcomm_stream
+from phone_link.transport.bluez.window import PairingWindow
+from phone_link.transport.descriptor import DescriptorStream
+
+MAX_WAITING = 8
+"""Connections nobody has accepted yet; more are sent away."""
+_GONE = "the Bluetooth service of this phone is gone"
+
+
+class BluezListener:
+    """See `phone_link.transport.base.Listener`. A computer that comes back replaces its former connection.
+
+    Args:
+        options: `pairing` lets computers find this phone and pair with it from now on; `compare` asks the user.
+
+    Attributes:
+        spec: what a computer connects to.
+
+    Raises:
+        BluetoothUnavailable, BluetoothDenied, AdapterMissing, AdapterOff: This phone's Bluetooth.
+        BluetoothBusy: Another program offers the service already.
+    """
+
+    def __init__(self, options: TransportOptions) -> None:
+        self._changed = threading.Condition()
+        self._waiting: deque[Stream] = deque()
+        self._streams: dict[str, DescriptorStream] = {}
+        self._closed: str | None = None
+        self._released = False
+        with explained("this phone"):
+            self._bus = Bus()
+            try:
+                adapter = choose_adapter(self._bus.objects())
+                self.spec = f"bluetooth:{adapter.address}"
+                self._window = PairingWindow(self._bus, adapter, options.compare)
+                Profile(self._bus, self._take, self._end, self._lose).register(server=True)
+                if options.pairing:
+                    self._window.open(None)
+            except BaseException:
+                self._bus.close()
+                raise
+        self._bus.on_lost(self._lose)
+
+    def accept(self, timeout_s: float | None) -> Stream:
+        """See `Listener.accept`."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._waiting or self._closed is not None, timeout_s)
+            if self._closed is not None:
+                raise LinkClosed(self._closed)
+            if not self._waiting:
+                raise LinkTimeout("nobody connected in time")
+            return self._waiting.popleft()
+
+    def let_pair(self, seconds: int) -> None:
+        """Let computers find this phone and pair with it for so long.
+
+        Raises:
+            LinkError: BlueZ refuses.
+        """
+        with explained("this phone"):
+            self._window.open(seconds)
+
+    def close(self) -> None:
+        """See `Listener.close`. Open streams end too: BlueZ drops what came through our profile."""
+        self._finish("the listener is closed")
+        with self._changed:
+            already, self._released = self._released, True
+            streams = list(self._streams.values())
+        if already:
+            return
+        for stream in streams:
+            stream.close()
+        self._window.close()
+        self._bus.close()
+
+    def _finish(self, reason: str) -> None:
+        with self._changed:
+            self._closed = self._closed or reason
+            self._changed.notify_all()
+
+    # Called by the bus
+
+    def _lose(self) -> None:
+        self._finish(_GONE)
+
+    def _take(self, device: str, sock: socket.socket) -> bool:
+        with self._changed:
+            if self._closed is not None or len(self._waiting) >= MAX_WAITING:
+                return False
+            former = self._streams.get(device)
+            stream = rfcomm_stream(sock, lambda: self._forget(device, stream))
+            self._streams[device] = stream
+            self._waiting.append(stream)
+            self._changed.notify_all()
+        if former is not None:
+            former.close()
+        return True
+
+    def _end(self, device: str) -> None:
+        with self._changed:
+            stream = self._streams.get(device)
+        if stream is not None:
+            stream.close()
+
+    def _forget(self, device: str, stream: Stream) -> None:
+        with self._changed:
+            if self._streams.get(device) is stream:
+                del self._streams[device]
