@@ -22,7 +22,7 @@ from .header import (
 )
 from .schema import SchemaError
 from .secret import Secret
-from .slots import passphrase, phone, recovery
+from .slots import passphrase, phone, phone_passphrase, recovery
 from .slots.passphrase import Cost
 from .wrap import wrap_slot
 
@@ -57,7 +57,17 @@ class RecoverySlotRequest:
     label: str = "recovery code"
 
 
-SlotRequest = PhoneSlotRequest | PassphraseSlotRequest | RecoverySlotRequest
+@dataclass(frozen=True)
+class PhonePassphraseSlotRequest:
+    """A slot for a phone and a passphrase together: DER of the phone's key, and the passphrase (the caller wipes it)."""
+
+    public_key_der: bytes
+    passphrase: bytearray = field(repr=False)
+    label: str = "phone and passphrase"
+    cost: Cost = field(default_factory=Cost)
+
+
+SlotRequest = PhoneSlotRequest | PassphraseSlotRequest | RecoverySlotRequest | PhonePassphraseSlotRequest
 
 
 @dataclass(frozen=True)
@@ -83,6 +93,9 @@ def _encapsulate(request: SlotRequest) -> tuple[Kem, Secret]:
         return phone.encapsulate(request.public_key_der)
     if isinstance(request, PassphraseSlotRequest):
         return passphrase.encapsulate(passphrase.new_key(request.passphrase, request.cost))
+    if isinstance(request, PhonePassphraseSlotRequest):
+        typed = passphrase.new_key(request.passphrase, request.cost)
+        return phone_passphrase.encapsulate(request.public_key_der, typed)
     return recovery.encapsulate(recovery.new_key(request.code))
 
 

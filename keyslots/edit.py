@@ -13,9 +13,10 @@ from .build import SlotRequest, new_slot
 from .errors import BadParameter, LastSlot, NoSuchSlot
 from .header import MAX_SLOTS, Header, Kem, Slot
 from .secret import Secret
-from .slots import passphrase, phone, recovery
+from .slots import passphrase, phone, phone_passphrase, recovery
 from .slots.passphrase import PassphraseKem
 from .slots.phone import PhoneKem
+from .slots.phone_passphrase import PhonePassphraseKem
 from .wrap import wrap_slot
 
 
@@ -99,6 +100,8 @@ def _encapsulate_again(kem: Kem) -> tuple[Kem, Secret]:
         return phone.encapsulate(kem.public_key)
     if isinstance(kem, PassphraseKem):
         return passphrase.encapsulate(kem)
+    if isinstance(kem, PhonePassphraseKem):
+        return phone_passphrase.encapsulate(kem.phone.public_key, kem.passphrase)
     return recovery.encapsulate(kem)
 
 

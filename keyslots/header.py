@@ -12,9 +12,10 @@ from typing import Any
 from . import canonical
 from .errors import HeaderTampered, HeaderTooNew
 from .schema import SchemaError, array, exact_hex, integer, members, string
-from .slots import passphrase, phone, recovery
+from .slots import passphrase, phone, phone_passphrase, recovery
 from .slots.passphrase import PassphraseKem
 from .slots.phone import PhoneKem
+from .slots.phone_passphrase import PhonePassphraseKem
 from .slots.recovery import RecoveryKem
 
 FORMAT = "phonevault"
@@ -41,12 +42,13 @@ BLOCK_SIZES = {
 }
 """Permitted block sizes of each cipher, in bytes of plaintext."""
 
-Kem = PhoneKem | PassphraseKem | RecoveryKem
+Kem = PhoneKem | PassphraseKem | RecoveryKem | PhonePassphraseKem
 
 _PARSE_KEM: dict[str, Callable[[object], Kem]] = {
     PhoneKem.kind: phone.parse,
     PassphraseKem.kind: passphrase.parse,
     RecoveryKem.kind: recovery.parse,
+    PhonePassphraseKem.kind: phone_passphrase.parse,
 }
 _CREATED = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z")
 # Controls, line separators, bidirectional marks: a fixed list, not a property that grows with Unicode.
@@ -111,7 +113,7 @@ class Slot:
 
     @property
     def kind(self) -> str:
-        """`phone`, `passphrase` or `recovery`."""
+        """`phone`, `passphrase`, `recovery` or `phone+passphrase`."""
         return self.kem.kind
 
     def to_json(self) -> dict[str, Any]:
@@ -211,8 +213,7 @@ def _parse(value: object) -> Header:
     slots = tuple(_parse_slot(slot, epochs) for slot in array(fields["slots"], 1, MAX_SLOTS, "slots"))
     if any(after.id <= before.id for before, after in itertools.pairwise(slots)):
         raise SchemaError("slots are not in ascending order of their ids")
-    kems = (slot.kem for slot in slots)
-    if sum(kem.cost.work_kib for kem in kems if isinstance(kem, PassphraseKem)) > MAX_TOTAL_WORK_KIB:
+    if sum(part.cost.work_kib for slot in slots if (part := passphrase_part(slot.kem))) > MAX_TOTAL_WORK_KIB:
         raise SchemaError("the passphrase slots together cost too much")
     return Header(
         vault_id=exact_hex(fields["vault_id"], VAULT_ID_BYTES, "vault_id"),
@@ -224,6 +225,18 @@ def _parse(value: object) -> Header:
         slots=slots,
         flags=tuple(fields["flags"]),
     )
+
+
+def phone_part(kem: Kem) -> PhoneKem | None:
+    """Return what a phone opens of a slot, or None."""
+    return kem.phone if isinstance(kem, PhonePassphraseKem) else kem if isinstance(kem, PhoneKem) else None
+
+
+def passphrase_part(kem: Kem) -> PassphraseKem | None:
+    """Return what a passphrase opens of a slot, or None."""
+    if isinstance(kem, PhonePassphraseKem):
+        return kem.passphrase
+    return kem if isinstance(kem, PassphraseKem) else None
 
 
 def _parse_epochs(value: object) -> Epochs:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 SLOT_X25519 = b"phonevault v1 slot x25519"
 SLOT_KEK = b"phonevault v1 slot kek"
+SLOT_BOTH = b"phonevault v1 slot both"
 RECOVERY_CODE = b"phonevault v1 recovery code"
 
 HEADER_MAC = b"phonevault v1 header mac"

@@ -21,6 +21,7 @@ from keyslots.slots import phone as phone_slots
 from keyslots.slots import recovery as recovery_slots
 from keyslots.slots.passphrase import PassphraseKem
 from keyslots.slots.phone import PhoneKem
+from keyslots.slots.phone_passphrase import PhonePassphraseKem, combine
 from keyslots.slots.recovery import RecoveryKem
 
 
@@ -73,29 +74,74 @@ class PhoneOpener:
             HeaderTampered: the phone has the key, but the ciphertext was not made for it.
             LinkError: the phone refused, is gone, wants its PIN, ….
         """
+        if not isinstance(slot.kem, PhoneKem):
+            raise NotMine("not a phone slot")
+        self.check_mine(slot.kem)
+        return self.decapsulate(slot.kem, slot.id)
+
+    def check_mine(self, kem: PhoneKem) -> None:
+        """Pass over the slots of other phones without asking this one.
+
+        Raises:
+            NotMine: it is another phone's.
+        """
+        if self._fingerprint is not None and self._fingerprint.lower() != kem.fingerprint.hex():
+            raise NotMine("a slot of another phone")
+
+    def decapsulate(self, kem: PhoneKem, slot_id: int) -> Secret:
+        """Let the phone decrypt; errors as for `unwrap`."""
         from phone_link.errors import DecryptFailed, KeyNotFound
 
-        kem = slot.kem
-        if not isinstance(kem, PhoneKem):
-            raise NotMine("not a phone slot")
-        fingerprint = kem.fingerprint.hex()
-        if self._fingerprint is not None and self._fingerprint.lower() != fingerprint:
-            raise NotMine("a slot of another phone")
         try:
-            decrypted = self._session.decrypt(fingerprint, kem.ciphertext, self._reason)
+            decrypted = self._session.decrypt(kem.fingerprint.hex(), kem.ciphertext, self._reason)
         except KeyNotFound:
             raise NotMine("the phone does not have the key of this slot") from None
         except DecryptFailed as error:
             raise HeaderTampered(
-                f"the vault's header was tampered with: the secret of slot {slot.id} does not open"
+                f"the vault's header was tampered with: the secret of slot {slot_id} does not open"
             ) from error
         return phone_slots.slot_secret(decrypted)
 
     def wrong_key(self, header: Header) -> WrongKey:
-        """Return the error for a phone whose key is in no slot."""
+        """Return the error for a phone that opens no slot by itself."""
+        if any(isinstance(slot.kem, PhonePassphraseKem) for slot in header.slots):
+            return WrongPhone(
+                "this phone opens this vault only together with a passphrase, or not at all",
+                hint="give both: --phone NAME --passphrase-file F",
+            )
         if any(isinstance(slot.kem, PhoneKem) for slot in header.slots):
             return WrongPhone("this phone does not open this vault: its key is in no slot")
         return WrongPhone("no phone opens this vault: it has no phone slot")
+
+
+class PhonePassphraseOpener:
+    """Opens the slots that need a phone and a passphrase. The passphrase stays the caller's to wipe."""
+
+    def __init__(self, phone: PhoneOpener, passphrase: bytearray) -> None:
+        self._phone = phone
+        self._passphrase = passphrase
+
+    def unwrap(self, header: Header, slot: Slot) -> Secret:
+        """Derive the passphrase's half, then ask the phone for the other one: a wrong passphrase bothers nobody.
+
+        Raises:
+            NotMine: no such slot, or that of another phone or passphrase.
+            HeaderTampered, LinkError, BadPassphrase, KdfMemory: as for the two openers.
+        """
+        if not isinstance(slot.kem, PhonePassphraseKem):
+            raise NotMine("no slot for a phone and a passphrase")
+        self._phone.check_mine(slot.kem.phone)
+        with (
+            passphrase_slots.unwrap(slot.kem.passphrase, self._passphrase) as second,
+            self._phone.decapsulate(slot.kem.phone, slot.id) as first,
+        ):
+            return combine(first, second)
+
+    def wrong_key(self, header: Header) -> WrongKey:
+        """Return the error for a pair that fits no slot."""
+        if any(isinstance(slot.kem, PhonePassphraseKem) for slot in header.slots):
+            return WrongPassphrase("this phone and this passphrase together open no slot")
+        return WrongPhone("no slot of this vault needs a phone and a passphrase together")
 
 
 class PassphraseOpener:

@@ -26,7 +26,13 @@ from keyslots.secret import Secret
 from keyslots.slots.passphrase import Cost
 from keyslots.unlock import OpenedHeader, open_slot
 from phonevault.errors import PhonevaultError
-from phonevault.openers import PassphraseOpener, PhoneOpener, RecoveryOpener, SlotOpener
+from phonevault.openers import (
+    PassphraseOpener,
+    PhoneOpener,
+    PhonePassphraseOpener,
+    RecoveryOpener,
+    SlotOpener,
+)
 from phonevault.root_id import file_name, fsync_directory, prove_root_id, write_root_id
 
 __all__ = [
@@ -36,6 +42,7 @@ __all__ = [
     "PassphraseOpener",
     "PassphraseSlotRequest",
     "PhoneOpener",
+    "PhonePassphraseOpener",
     "PhoneSlotRequest",
     "RecoveryOpener",
     "RecoverySlotRequest",

@@ -125,7 +125,10 @@ def unlock(mountpoint: str, passphrase_file: str | None, recovery_file: str | No
         raise click.UsageError("--passphrase-file and --recovery-file exclude each other")
     place = client.resolve(mountpoint)
     if passphrase_file is not None:
-        _unlock_by_secret(place, "passphrase", read_secret(passphrase_file, "passphrase"))
+        both = client.call(place, Request("status"))["method"] == "phone+passphrase"
+        _unlock_by_secret(
+            place, "phone+passphrase" if both else "passphrase", read_secret(passphrase_file, "passphrase")
+        )
     elif recovery_file is not None:
         _unlock_by_secret(place, "recovery", read_secret(recovery_file, "recovery code"))
     else:
@@ -140,7 +143,7 @@ def _unlock_as_mounted(place: str) -> None:
     if now["method"] == "phone":
         client.call(place, Request("unlock", "phone"))
     else:
-        what = "passphrase" if now["method"] == "passphrase" else "recovery code"
+        what = "recovery code" if now["method"] == "recovery" else "passphrase"
         _unlock_by_secret(place, now["method"], prompt_secret(what))
 
 

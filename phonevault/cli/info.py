@@ -57,9 +57,11 @@ def cipher_text(cipher: str) -> str:
 
 def slot_facts(slot: Slot) -> dict[str, Any]:
     """What a header says of a slot, as JSON."""
+    from keyslots.header import phone_part
+
     found = {"id": slot.id, "kind": slot.kem.kind, "label": slot.label, "created": slot.created}
-    fingerprint = getattr(slot.kem, "fingerprint", None)
-    return {**found, "fingerprint": fingerprint.hex()} if fingerprint is not None else found
+    part = phone_part(slot.kem)
+    return {**found, "fingerprint": part.fingerprint.hex()} if part is not None else found
 
 
 def _show(path: str, header: Header) -> None:

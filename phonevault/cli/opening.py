@@ -51,27 +51,43 @@ def choose_way(
     """
     from phonevault.daemon.ways import PhoneWay, SecretWay
 
+    if phone_name is not None and passphrase_file is not None:
+        phone = phones.phone_for(header, phone_name)
+        passphrase = read_secret(passphrase_file, "passphrase")
+        return PhoneWay(phone.name, phone.fingerprint, phones.connector(phone), passphrase)
     if passphrase_file is not None:
         return SecretWay("passphrase", read_secret(passphrase_file, "passphrase"))
     if recovery_file is not None:
         return SecretWay("recovery", read_secret(recovery_file, "recovery code"))
     kinds = {slot.kem.kind for slot in header.slots}
-    if phone_name is None and "phone" not in kinds:
+    if phone_name is None and not kinds & {"phone", "phone+passphrase"}:
         if "passphrase" in kinds:
             return SecretWay("passphrase", prompt_secret("passphrase"))
         return SecretWay("recovery", prompt_secret("recovery code"))
     phone = phones.phone_for(header, phone_name)
-    return PhoneWay(phone.name, phone.fingerprint, phones.connector(phone))
+    connect = phones.connector(phone)
+    typed = prompt_secret("passphrase") if _needs_passphrase(header, phone.fingerprint) else None
+    return PhoneWay(phone.name, phone.fingerprint, connect, typed)
+
+
+def _needs_passphrase(header: Header, fingerprint: str) -> bool:
+    """Whether a phone opens the vault together with a passphrase only."""
+    from keyslots.header import phone_part
+
+    parts = ((slot.kind, phone_part(slot.kem)) for slot in header.slots)
+    return {kind for kind, part in parts if part and part.fingerprint.hex() == fingerprint} == {
+        "phone+passphrase"
+    }
 
 
 def check_one_way(phone_name: str | None, passphrase_file: str | None, recovery_file: str | None) -> None:
-    """Refuse more than one way in.
+    """Refuse a recovery code beside another way in. A phone and a passphrase together are a way of its own.
 
     Raises:
         click.UsageError: Several were given.
     """
-    if sum(option is not None for option in (phone_name, passphrase_file, recovery_file)) > 1:
-        raise click.UsageError("--phone, --passphrase-file and --recovery-file exclude each other")
+    if recovery_file is not None and (phone_name, passphrase_file) != (None, None):
+        raise click.UsageError("--recovery-file excludes --phone and --passphrase-file")
 
 
 @contextlib.contextmanager

@@ -85,6 +85,6 @@ def phone_for(header: Header, name: str | None) -> PairedPhone:
 
 def phone_fingerprints(header: Header) -> set[str]:
     """Return the fingerprints of a header's phone slots (hex)."""
-    from keyslots.slots.phone import PhoneKem
+    from keyslots.header import phone_part
 
-    return {slot.kem.fingerprint.hex() for slot in header.slots if isinstance(slot.kem, PhoneKem)}
+    return {part.fingerprint.hex() for slot in header.slots if (part := phone_part(slot.kem))}

@@ -65,23 +65,30 @@ def add(
     passphrase_file: str | None,
     recovery_file: str | None,
 ) -> None:
-    """Add a way into VAULT: a passphrase, a phone or a recovery code.
+    """Add a way into VAULT: a passphrase, a phone, both together, or a recovery code.
 
-    VAULT is opened through a slot that it has. The new slot is tried before it is written; a new phone is asked for that.
+    VAULT is opened through a slot that it has. The new slot is tried before it is written; a new phone is asked for that. A passphrase
+    and --new-phone make one slot that needs both.
     """
-    kinds = [typed or new_passphrase_file is not None, new_phone is not None]
-    kinds.append(recovery or new_recovery_file is not None)
-    if sum(kinds) != 1 or (typed and new_passphrase_file is not None):
+    passphrase, code = typed or new_passphrase_file is not None, recovery or new_recovery_file is not None
+    if code == (passphrase or new_phone is not None) or (typed and new_passphrase_file is not None):
         raise click.UsageError(
-            "give one of --passphrase, --new-passphrase-file, --new-phone, --recovery, --new-recovery-file"
+            "give a passphrase (--passphrase or --new-passphrase-file), --new-phone, both, or --recovery or --new-recovery-file"
         )
     with opened_vault(_path(vault), phone_name, passphrase_file, recovery_file) as opened:
-        if kinds[2]:
+        if code:
             made = _add_recovery(opened, new_recovery_file, label)
-        elif new_phone is not None:
-            made = _add_phone(opened, new_phone, label, unproved)
-        else:
-            made = _add_passphrase(opened, new_passphrase_file, label)
+            say(f"added slot {made}")
+            return
+        secret = ask_new_passphrase(new_passphrase_file) if passphrase else None
+        try:
+            if new_phone is not None:
+                made = _add_phone(opened, new_phone, secret, label, unproved)
+            else:
+                made = _add_passphrase(opened, secret or bytearray(), label)
+        finally:
+            if secret is not None:
+                secret[:] = bytes(len(secret))
     say(f"added slot {made}")
 
 
@@ -155,32 +162,34 @@ def passwd(vault: str, new_passphrase_file: str | None, passphrase_file: str | N
 # -- the three kinds ----------------------------------------------------------------------------------------------
 
 
-def _add_passphrase(opened: OpenedVault, source: str | None, label: str | None) -> str:
+def _add_passphrase(opened: OpenedVault, secret: bytearray, label: str | None) -> str:
     from keyslots.build import PassphraseSlotRequest
     from phonevault.vault import PassphraseOpener
 
-    secret = ask_new_passphrase(source)
-    try:
-        request = PassphraseSlotRequest(secret, label or "passphrase")
-        return _add(opened, request, PassphraseOpener(secret))
-    finally:
-        secret[:] = bytes(len(secret))
+    return _add(opened, PassphraseSlotRequest(secret, label or "passphrase"), PassphraseOpener(secret))
 
 
-def _add_phone(opened: OpenedVault, name: str, label: str | None, unproved: bool) -> str:
-    from keyslots.build import PhoneSlotRequest
-    from phonevault.vault import PhoneOpener
+def _add_phone(
+    opened: OpenedVault, name: str, secret: bytearray | None, label: str | None, unproved: bool
+) -> str:
+    """A slot for a phone, or for a phone and a passphrase together."""
+    from keyslots.build import PhonePassphraseSlotRequest, PhoneSlotRequest
+    from phonevault.vault import PhoneOpener, PhonePassphraseOpener
 
     phone = phones.phone_book().get(name)
     if phone.fingerprint in phones.phone_fingerprints(opened.header):
         warn(f"the phone {printable(phone.name)} has a slot already")
-    request = PhoneSlotRequest(phone.public_key_der, label or phone.name)
+    request: SlotRequest = PhoneSlotRequest(phone.public_key_der, label or phone.name)
+    if secret is not None:
+        request = PhonePassphraseSlotRequest(
+            phone.public_key_der, secret, label or f"{phone.name} and a passphrase"
+        )
     if unproved:
         return _add(opened, request, None)
     session = phones.connector(phone)(phones.CONNECT_TIMEOUT_S)
     try:
-        reason = f"add this phone to the folder {opened.path.name}"
-        return _add(opened, request, PhoneOpener(session, phone.fingerprint, reason))
+        asking = PhoneOpener(session, phone.fingerprint, f"add this phone to the folder {opened.path.name}")
+        return _add(opened, request, asking if secret is None else PhonePassphraseOpener(asking, secret))
     finally:
         session.close()
 

@@ -30,16 +30,21 @@ class KeySource:
     vault: Path
     fingerprint: str = ""
 
-    def by_phone(self, session: Any) -> OpenedVault:
+    def by_phone(self, session: Any, passphrase: bytearray | None = None) -> OpenedVault:
         """Have the phone of an open session unwrap the key.
+
+        Args:
+            session: The phone's.
+            passphrase: For a slot that needs both; the caller wipes it.
 
         Raises:
             LinkError: The phone refused or is gone.
             KeyslotsError: The header is damaged or tampered with, or the phone does not fit.
         """
-        from phonevault.vault import PhoneOpener
+        from phonevault.vault import PhoneOpener, PhonePassphraseOpener
 
-        return self._open(PhoneOpener(session, self.fingerprint, f"open the folder {self.vault.name}"))
+        phone = PhoneOpener(session, self.fingerprint, f"open the folder {self.vault.name}")
+        return self._open(phone if passphrase is None else PhonePassphraseOpener(phone, passphrase))
 
     def by_secret(self, method: str, secret: bytearray) -> OpenedVault:
         """Open the vault with a passphrase or a recovery code as typed; the caller wipes `secret`.
@@ -83,9 +88,9 @@ class Identified:
     cipher: str
     block_size: int
 
-    def by_phone(self, session: Any) -> OpenedVault:
+    def by_phone(self, session: Any, passphrase: bytearray | None = None) -> OpenedVault:
         """As `KeySource.by_phone`; `VaultReplaced` if it is another vault."""
-        return self._checked(self.source.by_phone(session))
+        return self._checked(self.source.by_phone(session, passphrase))
 
     def by_secret(self, method: str, secret: bytearray) -> OpenedVault:
         """As `KeySource.by_secret`; `VaultReplaced` if it is another vault."""

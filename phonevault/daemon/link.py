@@ -75,12 +75,12 @@ class Phone:
     Attributes:
         name: For people.
         connect: Opens an authenticated session within so many seconds; raises `LinkError`.
-        open_keys: Has the phone of a session unwrap the keys; whoever gets them wipes them.
+        open_keys: Has the phone of a session unwrap the keys, with a passphrase if its slot needs one; whoever gets them wipes them.
     """
 
     name: str
     connect: Callable[[float], PhoneSession]
-    open_keys: Callable[[Any], Wipeable]
+    open_keys: Callable[[Any, bytearray | None], Wipeable]
 
 
 class Link:
@@ -99,6 +99,7 @@ class Link:
         self._stop = False
         self._wake = threading.Event()
         self._ticket: int | None = None
+        self._passphrase: bytearray | None = None
         self._failures = 0
         self._connected_s = time.monotonic()
         self._problem = ""
@@ -123,6 +124,17 @@ class Link:
     def kick(self) -> None:
         """Try to connect now, not after the pause."""
         self._wake.set()
+
+    def offer(self, passphrase: bytearray) -> None:
+        """Hold a passphrase for the next question, if the slot needs one besides the phone; wiped once it was used."""
+        self.forget_passphrase()
+        self._passphrase = passphrase
+
+    def forget_passphrase(self) -> None:
+        """Wipe a passphrase that was not used."""
+        passphrase, self._passphrase = self._passphrase, None
+        if passphrase is not None:
+            passphrase[:] = bytes(len(passphrase))
 
     def stop(self) -> None:
         """End the thread and the session; returns when it has ended or after a second."""
@@ -198,7 +210,7 @@ class Link:
         self._ticket = None
         self._wake.clear()
         try:
-            keys = self._phone.open_keys(session)
+            keys = self._phone.open_keys(session, self._passphrase)
         except PhoneError as error:
             self._sink.keys_failed(error, refused=True, ticket=ticket)
             return
@@ -208,10 +220,13 @@ class Link:
         except (KeyslotsError, PhonevaultError, OSError) as error:
             self._sink.keys_failed(error, refused=True, ticket=ticket)
             return
+        finally:
+            self.forget_passphrase()
         self._sink.keys_ready(keys, bound=True, ticket=ticket)
 
     def _give_up_question(self, error: LinkError) -> None:
         """The phone is not there: whoever asked is told, instead of waiting."""
+        self.forget_passphrase()
         ticket, self._ticket = self._ticket, None
         if ticket is not None:
             self._sink.keys_failed(error, refused=False, ticket=ticket)

@@ -19,7 +19,7 @@ MAX_ANSWER_BYTES = 1 << 20
 MAX_SECRET_BYTES = 1024
 
 OPERATIONS = ("status", "lock", "unlock", "unmount")
-METHODS = ("phone", "passphrase", "recovery")
+METHODS = ("phone", "passphrase", "recovery", "phone+passphrase")
 
 
 @dataclass(frozen=True)

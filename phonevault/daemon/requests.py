@@ -74,7 +74,9 @@ class Requests:
             case "unmount":
                 return self._supervisor.ask_unmount().wait(UNMOUNT_WAIT_S)
         if request.method == "phone":
-            return self._unlock_by_phone()
+            return self._unlock_by_phone(None)
+        if request.method == "phone+passphrase":
+            return self._unlock_by_phone(bytearray(secret))
         return self._unlock_by_secret(request.method, secret)
 
     def status(self) -> Answer:
@@ -102,15 +104,22 @@ class Requests:
         }
         return answer
 
-    def _unlock_by_phone(self) -> Answer:
+    def _unlock_by_phone(self, passphrase: bytearray | None) -> Answer:
         if self._link is None:
+            if passphrase is not None:
+                passphrase[:] = bytes(len(passphrase))
             raise UnlockImpossible(
                 "this mount has no phone",
                 "unlock with --passphrase-file or --recovery-file, or mount again with a phone",
             )
-        reply = self._supervisor.ask_unlock()
-        self._link.kick()
-        return reply.wait(UNLOCK_WAIT_S)
+        if passphrase is not None:
+            self._link.offer(passphrase)
+        try:
+            reply = self._supervisor.ask_unlock()
+            self._link.kick()
+            return reply.wait(UNLOCK_WAIT_S)
+        finally:
+            self._link.forget_passphrase()
 
     def _unlock_by_secret(self, method: str, secret: bytearray) -> Answer:
         status = self._supervisor.status

@@ -24,7 +24,7 @@ from phonevault.daemon.state import Policy
 from phonevault.daemon.supervisor import Supervisor
 from phonevault.daemon.treelock import hold_tree
 from phonevault.daemon.volume import Volume
-from phonevault.daemon.ways import PhoneWay, SecretWay, Way, fingerprint_of, open_by
+from phonevault.daemon.ways import PhoneWay, Way, fingerprint_of, open_by
 from phonevault.fuse.errors import FuseError
 from phonevault.paths import control_socket_name, runtime_dir
 
@@ -178,7 +178,7 @@ def _link(way: Way, keys: Identified, supervisor: Supervisor, session: PhoneSess
 
 def _description(plan: MountPlan, way: Way, cipher: str, *, crash_safe: bool) -> Description:
     phone = way.name if isinstance(way, PhoneWay) else None
-    method = way.method if isinstance(way, SecretWay) else "phone"
+    method = way.method
     return Description(
         str(plan.vault), str(plan.mountpoint), method, phone, cipher, plan.read_only, crash_safe
     )

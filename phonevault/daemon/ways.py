@@ -22,11 +22,23 @@ class PhoneWay:
         name: The phone's name.
         fingerprint: Of its RSA key, pinned when it was paired (hex).
         connect: Opens an authenticated session within so many seconds.
+        passphrase: As typed, for a slot that needs both; wiped once it was used.
     """
 
     name: str
     fingerprint: str
     connect: Callable[[float], PhoneSession]
+    passphrase: bytearray | None = field(default=None, repr=False)
+
+    @property
+    def method(self) -> str:
+        """As in `status`."""
+        return "phone" if self.passphrase is None else "phone+passphrase"
+
+    def wipe(self) -> None:
+        """Overwrite the passphrase; that there was one stays known."""
+        if self.passphrase is not None:
+            self.passphrase[:] = bytes(len(self.passphrase))
 
 
 @dataclass(frozen=True)
@@ -62,14 +74,18 @@ def opener_of(way: Way, reason: str) -> Iterator[SlotOpener]:
         LinkError: The phone is not there.
         BadRecoveryCode: It is none.
     """
-    from phonevault.vault import PassphraseOpener, PhoneOpener, RecoveryOpener
+    from phonevault.vault import PassphraseOpener, PhoneOpener, PhonePassphraseOpener, RecoveryOpener
 
     if isinstance(way, PhoneWay):
-        session: Any = way.connect(CONNECT_TIMEOUT_S)
+        session: Any = None
         try:
-            yield PhoneOpener(session, way.fingerprint, reason)
+            session = way.connect(CONNECT_TIMEOUT_S)
+            phone = PhoneOpener(session, way.fingerprint, reason)
+            yield phone if way.passphrase is None else PhonePassphraseOpener(phone, way.passphrase)
         finally:
-            session.close()
+            way.wipe()
+            if session is not None:
+                session.close()
         return
     try:
         if way.method == "passphrase":
@@ -99,9 +115,13 @@ def open_by(source: KeySource, way: Way) -> tuple[PhoneSession | None, OpenedVau
             return None, source.by_secret(way.method, way.secret)
         finally:
             way.secret[:] = bytes(len(way.secret))
-    session = way.connect(CONNECT_TIMEOUT_S)
+    session = None
     try:
-        return session, source.by_phone(session)
+        session = way.connect(CONNECT_TIMEOUT_S)
+        return session, source.by_phone(session, way.passphrase)
     except BaseException:
-        session.close()
+        if session is not None:
+            session.close()
         raise
+    finally:
+        way.wipe()

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import re
 
+import pytest
 from support.computer import Computer
+from support.needs import need_fuse
 from support.terminal import OnTerminal
 
 from keyslots import store
@@ -147,3 +149,29 @@ def test_the_header_of_another_vault_is_refused(computer: Computer) -> None:
     computer.run("header", "restore", computer.vault, backup, *by_code(computer), code=19)
     computer.run("header", "restore", computer.vault, computer.code_file, *by_code(computer), code=11)
     computer.run("slot", "test", computer.vault, *by_code(computer))
+
+
+@pytest.mark.mount
+def test_a_phone_and_a_passphrase_together(computer: Computer) -> None:
+    need_fuse()
+    secret, wrong = write(computer, "p", GOOD), write(computer, "w", GOOD + "?")
+    computer.start_phone()
+    both = ("--new-phone", "pocket", "--new-passphrase-file", secret)
+    added = computer.run("slot", "add", computer.vault, *both, *by_code(computer))
+    assert added.stdout == "added slot 2 (phone+passphrase: pocket and a passphrase)\n"
+    computer.run("slot", "remove", computer.vault, 0, *by_code(computer))
+    computer.run("slot", "test", computer.vault, "--passphrase-file", secret, code=14)
+    computer.run("slot", "test", computer.vault, "--phone", "pocket", "--passphrase-file", wrong, code=14)
+    computer.run("mount", computer.vault, computer.place, "--phone", "pocket", code=5)  # nobody to ask
+    computer.mount("--phone", "pocket", "--passphrase-file", secret, "--grace", 0)
+    assert computer.status()["method"] == "phone+passphrase"
+    (computer.place / "file").write_text("both")
+    computer.stop_phone()
+    computer.wait_for("locked")
+    computer.start_phone()
+    computer.run("unlock", computer.place, "--passphrase-file", wrong, code=14)
+    assert computer.status()["state"] == "locked"
+    computer.run("unlock", computer.place, "--passphrase-file", secret)
+    assert (computer.place / "file").read_text() == "both"
+    assert computer.status()["bound_to_phone"]
+    computer.run("unmount", computer.place)

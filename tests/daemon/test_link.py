@@ -27,6 +27,7 @@ class Pocket:
         self.error: Exception | None = None
         self.asked = 0
         self.attempts = 0
+        self.typed: bytes | None = None
 
     def connect(self, timeout_s: float) -> FakeSession:
         self.attempts += 1
@@ -35,7 +36,8 @@ class Pocket:
         self.sessions.append(FakeSession())
         return self.sessions[-1]
 
-    def open_keys(self, session: FakeSession) -> FakeKeys:
+    def open_keys(self, session: FakeSession, passphrase: bytearray | None) -> FakeKeys:
+        self.typed = bytes(passphrase) if passphrase is not None else None
         assert session is self.sessions[-1]
         self.asked += 1
         if self.error is not None:
@@ -168,3 +170,23 @@ def test_a_bug_in_the_link_thread_ends_in_a_lock(bench: Bench) -> None:
     bench.volume.wait_for("lock")
     eventually(lambda: not bench.link._thread.is_alive())
     assert bench.is_in(State.LOCKED)
+
+
+def test_an_offered_passphrase_is_used_once_and_wiped(bench: Bench) -> None:
+    bench.supervisor.ask_lock(Cause.USER).wait(WAIT_S)
+    passphrase = bytearray(b"typed")
+    bench.link.offer(passphrase)
+    bench.supervisor.ask_unlock().wait(WAIT_S)
+    assert bench.pocket.typed == b"typed"
+    eventually(lambda: passphrase == bytes(5))
+    bench.supervisor.ask_lock(Cause.USER).wait(WAIT_S)
+    bench.supervisor.ask_unlock().wait(WAIT_S)
+    assert bench.pocket.typed is None
+
+
+def test_an_unused_passphrase_is_wiped(bench: Bench) -> None:
+    first, second = bytearray(b"first"), bytearray(b"second")
+    bench.link.offer(first)
+    bench.link.offer(second)
+    bench.link.forget_passphrase()
+    assert (first, second) == (bytes(5), bytes(6))

@@ -7,11 +7,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support.headers import CHEAP, PASSPHRASE, public_der, rsa_key
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+from support.headers import CHEAP, OAEP, PASSPHRASE, public_der, rsa_key
 from support.software_phone import Phone
 
 from keyslots import edit, store
-from keyslots.build import PassphraseSlotRequest, PhoneSlotRequest
+from keyslots.build import PassphraseSlotRequest, PhonePassphraseSlotRequest, PhoneSlotRequest
 from keyslots.derive import header_key
 from keyslots.errors import (
     BadParameter,
@@ -26,6 +28,8 @@ from keyslots.errors import (
     WrongPhone,
 )
 from keyslots.header import MAX_SLOTS, Header
+from keyslots.slots import passphrase
+from keyslots.slots.phone_passphrase import PhonePassphraseKem
 from phonevault import header_copies, slots, vault
 from phonevault.vault import OpenedVault, PassphraseOpener, PhoneOpener, RecoveryOpener, RecoverySlotRequest
 
@@ -141,6 +145,50 @@ def test_two_changes_from_one_header_do_not_both_win(
     with pytest.raises(HeaderChanged):
         slots.remove(opened, 0)
     assert [slot.id for slot in store.load(created.path).header.slots] == [0, 1]
+
+
+def both_opener(phone: int = 0, text: bytes = OTHER) -> vault.PhonePassphraseOpener:
+    return vault.PhonePassphraseOpener(PhoneOpener(Phone(phone)), bytearray(text))
+
+
+def add_both(opened: OpenedVault) -> None:
+    request = PhonePassphraseSlotRequest(public_der(rsa_key()), bytearray(OTHER), cost=CHEAP)
+    slots.change(opened, lambda found: edit.add_slot(found.header, found.vmks, request), both_opener())
+
+
+def test_a_slot_for_both_needs_both(created: vault.CreatedVault, opened: OpenedVault) -> None:
+    add_both(opened)
+    assert vault.test_slot(created.path, both_opener()).id == 3
+    phone = Phone(0)
+    with pytest.raises(WrongPassphrase):
+        vault.open_vault(
+            created.path, vault.PhonePassphraseOpener(PhoneOpener(phone), bytearray(b"not that one"))
+        )
+    assert phone.asked == []  # a wrong passphrase bothers nobody
+    with pytest.raises(WrongPassphrase):
+        vault.open_vault(created.path, both_opener(phone=1))
+    with pytest.raises(WrongPassphrase):
+        vault.open_vault(created.path, PassphraseOpener(bytearray(OTHER)))
+
+
+def test_the_secret_of_both_is_that_of_the_format(opened: OpenedVault) -> None:
+    add_both(opened)
+    slot = edit.slot_of(store.load(opened.path).header, 3)
+    assert isinstance(slot.kem, PhonePassphraseKem)
+    first = rsa_key().decrypt(slot.kem.phone.ciphertext, OAEP)
+    with passphrase.unwrap(slot.kem.passphrase, bytearray(OTHER)) as second:
+        expected = HKDF(SHA256(), 32, b"", b"phonevault v1 slot both").derive(first + bytes(second.view))
+    with both_opener().unwrap(opened.header, slot) as secret:
+        assert bytes(secret.view) == expected
+
+
+def test_a_slot_for_both_is_wrapped_anew_without_either(
+    created: vault.CreatedVault, opened: OpenedVault
+) -> None:
+    add_both(opened)
+    again = vault.open_vault(created.path, PassphraseOpener(bytearray(PASSPHRASE)))
+    slots.change(again, lambda found: edit.rewrap_slot(found.header, found.vmks, 3), None)
+    assert vault.test_slot(created.path, both_opener()).id == 3
 
 
 # -- copies -------------------------------------------------------------------------------------------------------
