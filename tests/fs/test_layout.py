@@ -32,12 +32,12 @@ def test_a_longer_gcm_file_has_a_longer_ciphertext(layout: Layout, size: int, mo
     assert layout.cipher_size(size + more) > layout.cipher_size(size)
 
 
-@given(XTS, SIZES, MORE)
+@given(XTS, SIZES.filter(bool), MORE)
 def test_xts_gets_shorter_only_where_the_filler_goes(layout: XtsLayout, size: int, more: int) -> None:
     change = layout.cipher_size(size + more) - layout.cipher_size(size)
     filler = size % AES_BLOCK_BYTES
     assert change >= more - (AES_BLOCK_BYTES if filler else 0)
-    if filler + more == AES_BLOCK_BYTES:
+    if filler and filler + more == AES_BLOCK_BYTES:
         assert change == more - AES_BLOCK_BYTES
     assert change != 0
 
