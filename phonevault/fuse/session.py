@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 _MAX_READAHEAD_BYTES = 1 << 20
 _MAX_BACKGROUND = 64
 _POLL_S = 0.002
-_NUDGES = 8
+_SCRUB_S = 2.0
 _MINOR_INC_EPOCH = 44
 
 
@@ -178,13 +178,13 @@ class Session:
         for worker in self._workers:
             worker.scrubbed = False
         self._invalidate([abi.ROOT_ID])
-        for nudge in range(_NUDGES * len(self._workers)):
+        deadline = time.monotonic() + _SCRUB_S
+        while time.monotonic() < deadline:
             with contextlib.suppress(OSError):
                 os.stat(self._mountpoint)
-            if nudge >= len(self._workers):
-                time.sleep(_POLL_S)
             if all(worker.scrubbed for worker in self._workers) or self._ended.is_set():
                 return
+            time.sleep(_POLL_S)
         log.warning("lock: not every worker could wipe its memory")
 
     def _wait_idle(self, deadline: float) -> bool:
