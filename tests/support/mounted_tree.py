@@ -73,6 +73,15 @@ class MountedTree:
         self._close_pipes()
         assert process.returncode == 0
 
+    def end_after_failed_start(self) -> None:
+        """The serving process could not start, and has ended by itself."""
+        process, self._process = self._process, None
+        assert process is not None
+        assert process.wait(20) != 0
+        for pipe in (process.stdin, process.stdout):
+            if pipe is not None:
+                pipe.close()
+
     def remount(self) -> None:
         self.stop()
         self.start()

@@ -59,6 +59,15 @@ class ContentFile(ABC):
             self._cipher_size = os.fstat(self.fd).st_size
         return self._layout.plain_size(self._cipher_size)
 
+    def refuse_broken(self) -> None:
+        """A file cut to less than one block must not pass for an empty one.
+
+        Raises:
+            FileDamaged: its length is none that writing leaves.
+        """
+        if self._layout.broken(self._cipher_size):
+            raise self._damage(0, "is missing: the file was cut")
+
     def wipe(self) -> None:
         """Forget the key; it is unwrapped again at the next request that needs it."""
         with self.lock:
@@ -135,6 +144,7 @@ class ContentFile(ABC):
             self._cipher_size = 0
             self._drop_key()
         elif size > total:
+            self.refuse_broken()
             self._write(keys, size - 1, memoryview(b"\0"), cipher, plain)
         elif size < total:
             self._cut(keys, size, total, cipher, plain)

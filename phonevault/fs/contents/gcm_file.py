@@ -21,6 +21,8 @@ class GcmFile(SparseFile):
 
     cipher_id = CIPHER_GCM
     _aead: AESGCM | None = None
+    _proved_length = 0
+    """Length of the ciphertext file whose last block was found or written as the last one."""
 
     def _read(
         self, keys: TreeKeys, offset: int, end: int, total: int, cipher: memoryview, plain: memoryview
@@ -32,6 +34,7 @@ class GcmFile(SparseFile):
 
     def _forget_ciphers(self) -> None:
         self._aead = None
+        self._proved_length = 0
 
     def _ciphers(self, keys: TreeKeys) -> tuple[AESGCM, FileHeader]:
         """Cipher and header, made at first use."""
@@ -80,6 +83,8 @@ class GcmFile(SparseFile):
         end = offset + len(data)
         new_total = max(total, end)
         first, last = offset // block_size, (end - 1) // block_size
+        if total and end > (total - 1) // block_size * block_size:
+            self._prove_end(keys, total, cipher, plain)
         prefix = self._prepare(keys, total, first, cipher, plain)
         aead, header = self._ciphers(keys)
         end_block = (new_total - 1) // block_size
@@ -107,6 +112,19 @@ class GcmFile(SparseFile):
             position += sealed
         where = 0 if prefix and first == 0 else layout.offset_of(first)
         self._put(cipher[:position], where)
+        if last >= end_block:
+            self._proved_length = self._cipher_size
+
+    def _prove_end(self, keys: TreeKeys, total: int, cipher: memoryview, plain: memoryview) -> None:
+        """Before a write that makes a new end: a file that was cut must not look whole after it.
+
+        Raises:
+            FileDamaged: the last block was not the last one.
+        """
+        if self._proved_length != self._cipher_size:
+            block = (total - 1) // self._layout.block_size
+            self._open_blocks(keys, block, block, total, cipher, plain)
+            self._proved_length = self._cipher_size
 
     def _prepare(
         self, keys: TreeKeys, total: int, first: int, cipher: memoryview, plain: memoryview

@@ -53,6 +53,13 @@ class Layout:
         body = cipher_size - HEADER_BYTES
         return body <= 0 or 0 < body % self.cipher_block <= OVERHEAD_BYTES
 
+    def broken(self, cipher_size: int) -> bool:
+        """Whether a file of this length has no contents and no writer, even an interrupted one, left it so.
+
+        An interrupted first write may leave the header alone, and nothing was promised of it: such a file is empty.
+        """
+        return self.torn(cipher_size) and self.plain_size(cipher_size) == 0 and cipher_size != HEADER_BYTES
+
     def offset_of(self, block: int) -> int:
         """Where a block begins in the ciphertext file."""
         return HEADER_BYTES + block * self.cipher_block

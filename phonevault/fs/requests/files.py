@@ -41,6 +41,8 @@ class FileOperations:
                 self._core.xattrs.drop_capability(contents_of(node).fd)
                 if open_flags & abi.OPEN_KILL_SUIDGID:
                     kill_suidgid(contents_of(node).fd)
+            else:
+                contents_of(node).refuse_broken()
         except OSError:
             self._release(node)
             raise
