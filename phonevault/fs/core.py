@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
 
 from keyslots.secret import Secret
 from phonevault.fs import attributes, directory_ids
@@ -21,6 +22,8 @@ from phonevault.fs.keys import TreeKeys
 from phonevault.fs.nodes import Node, NodeTable, PathHandle, pinned
 from phonevault.fs.permissions import Permissions
 from phonevault.fs.xattr_store import XattrStore, carries_xattrs
+
+_Found = TypeVar("_Found")
 
 MAX_WRITE_BYTES = 1 << 20
 """The largest WRITE that is taken."""
@@ -161,12 +164,10 @@ class Core:
         Raises:
             OSError: ENOENT, or ESTALE if something else lies in its place.
         """
-        place, name = self._where(node)
-        if not name:
-            return os.fstat(place.fd)
-        status = self.stat_entry(place.fd, name)
-        self._check(node, status)
-        return status
+        own = node.backing or node.handle
+        if own is not None:
+            return os.fstat(own.fd)
+        return self.at_its_place(node, lambda fd, stored: self._checked(node, self.stat_entry(fd, stored)))
 
     @contextmanager
     def held(self, node: Node) -> Iterator[int]:
@@ -175,25 +176,37 @@ class Core:
         Raises:
             OSError: as :meth:`stat_node`.
         """
-        place, name = self._where(node)
-        if not name:
-            yield place.fd
-            return
-        pin = pinned(place.fd, name)
-        self._check(node, os.fstat(pin.fd))
+        pin = node.backing or node.handle
+        if pin is None:
+            pin = self.at_its_place(node, lambda fd, stored: self._pinned(node, fd, stored))
         yield pin.fd
 
-    def _where(self, node: Node) -> tuple[PathHandle, str]:
-        """Where a node lies: the name is empty if the descriptor is its own. The descriptor lives as long as what is returned."""
-        own = node.backing or node.handle
-        if own is not None:
-            return own, ""
-        parent, stored = self.nodes.place(node)
-        return self.nodes.directory(parent), stored
+    def at_its_place(self, node: Node, look: Callable[[int, str], _Found]) -> _Found:
+        """What ``look`` finds, given the descriptor of a directory that the node lies in and its stored name there.
 
-    def _check(self, node: Node, status: os.stat_result) -> None:
+        Of several names one may be gone, if another host removed it: then the next is tried.
+
+        Raises:
+            OSError: what ``look`` raises at the last name; ESTALE, there is none.
+        """
+        while True:
+            place = self.nodes.place(node)
+            handle = self.nodes.directory(place[0])
+            try:
+                return look(handle.fd, place[1])
+            except OSError as error:
+                if error.errno not in (errno.ENOENT, errno.ESTALE) or not self.nodes.misplaced(node, place):
+                    raise
+
+    def _pinned(self, node: Node, directory_fd: int, stored: str) -> PathHandle:
+        pin = pinned(directory_fd, stored)
+        self._checked(node, os.fstat(pin.fd))
+        return pin
+
+    def _checked(self, node: Node, status: os.stat_result) -> os.stat_result:
         if (status.st_dev, status.st_ino) != node.key:
             raise OSError(errno.ESTALE, "another object is in its place")
+        return status
 
     def contents(self, fd: int) -> SparseFile:
         """The contents behind an open ciphertext file, under the vault's cipher."""

@@ -27,9 +27,10 @@ _NEEDS_NO_KEYS = frozenset(
 )
 _DRAINS = frozenset({Opcode.WRITE, Opcode.FSYNC, Opcode.SETATTR})
 _FEATURES = (
-    Init.ASYNC_READ | Init.ATOMIC_O_TRUNC | Init.BIG_WRITES | Init.DO_READDIRPLUS | Init.READDIRPLUS_AUTO | Init.ASYNC_DIO
-    | Init.PARALLEL_DIROPS | Init.MAX_PAGES | Init.HANDLE_KILLPRIV_V2
+    Init.ASYNC_READ | Init.ATOMIC_O_TRUNC | Init.BIG_WRITES | Init.ASYNC_DIO | Init.PARALLEL_DIROPS | Init.MAX_PAGES
+    | Init.HANDLE_KILLPRIV_V2
 )  # fmt: skip
+_CACHING = Init.CACHE_SYMLINKS | Init.DO_READDIRPLUS | Init.READDIRPLUS_AUTO
 
 
 class EncryptedFileSystem:
@@ -101,7 +102,8 @@ class EncryptedFileSystem:
     def operations(self) -> Operations:
         """What a FUSE session serves."""
         features = _FEATURES
-        features |= Init.AUTO_INVAL_DATA if self._core.shared else Init.CACHE_SYMLINKS
+        # With --shared the kernel keeps no attributes, so it is not given any with a listing.
+        features |= Init.AUTO_INVAL_DATA if self._core.shared else _CACHING
         if not self._core.shared and not self._read_only:
             features |= Init.WRITEBACK_CACHE
         handlers = self._handlers()

@@ -196,6 +196,14 @@ class NodeTable:
             if node is not None:
                 node.links = [target if place == source else place for place in node.links]
 
+    def misplaced(self, node: Node, place: tuple[Node, str]) -> bool:
+        """A node is not where it was; True if it may be elsewhere."""
+        with self.lock:
+            if len(node.links) < 2 or place not in node.links:
+                return False
+            node.links.remove(place)
+            return True
+
     def directory(self, node: Node) -> PathHandle:
         """An O_PATH descriptor of a directory; hold the handle while using its ``fd``.
 

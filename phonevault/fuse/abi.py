@@ -107,6 +107,7 @@ class SetAttr:
     KILL_SUIDGID = 1 << 11
 
 
+FOPEN_DIRECT_IO = 1 << 0
 FOPEN_KEEP_CACHE = 1 << 1
 FOPEN_CACHE_DIR = 1 << 3
 OPEN_KILL_SUIDGID = 1 << 0

@@ -28,6 +28,7 @@ def main() -> None:
     read_only = "read_only" in options
     tree, mountpoint = base / "tree", base / "mnt"
     vmk = Secret.take(bytearray(range(32)))
+    tree = tree.resolve()
     if not tree.exists():
         tree.mkdir()
         siv = AESSIV(derive(vmk, VAULT_ID, labels.NAMES).view)

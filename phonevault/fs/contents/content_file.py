@@ -13,6 +13,7 @@ import threading
 from abc import ABC, abstractmethod
 from dataclasses import replace
 
+from phonevault.fs.contents.turns import HostTurns
 from phonevault.fs.errors import FileDamaged
 from phonevault.fs.format.file_header import KEY_BYTES, FileHeader, open_header, parse_header, seal_header
 from phonevault.fs.format.layout import HEADER_BYTES, Layout
@@ -32,7 +33,7 @@ class ContentFile(ABC):
     Args:
         fd: the ciphertext file, open for reading, and for writing if anything is written.
         layout: sizes and offsets under the vault's cipher.
-        shared: other hosts may change the file: its size is asked for at every request.
+        shared: other hosts may change the file: its length and header are looked at anew at every request.
         journal: of the mount. Without one, what a change replaces is kept in this process's memory.
     """
 
@@ -41,7 +42,8 @@ class ContentFile(ABC):
 
     def __init__(self, fd: int, layout: Layout, shared: bool = False, journal: Journal | None = None) -> None:
         self.fd = fd
-        self.lock = threading.Lock()
+        self.guard = threading.Lock()
+        self.lock = HostTurns(fd, self.guard, self._look_again) if shared else self.guard
         self._layout = layout
         self._shared = shared
         self._journal = journal or volatile_journal(layout.scratch_bytes(_LONGEST_WRITE_BYTES))
@@ -50,6 +52,7 @@ class ContentFile(ABC):
         self._cipher_size = status.st_size
         self._sync_failed = False
         self._header: FileHeader | None = None
+        self._stored_header = b""
         self._arena: KeyArena | None = None
         self._slot: memoryview | None = None
 
@@ -70,7 +73,13 @@ class ContentFile(ABC):
 
     def wipe(self) -> None:
         """Forget the key; it is unwrapped again at the next request that needs it."""
-        with self.lock:
+        with self.guard:
+            self._drop_key()
+
+    def _look_again(self) -> None:
+        """What another host may have changed since our last request: the length; the file id and key, by cutting the file to nothing."""
+        self._cipher_size = os.fstat(self.fd).st_size
+        if self._header is not None and os.pread(self.fd, HEADER_BYTES, 0) != self._stored_header:
             self._drop_key()
 
     # -- requests -----------------------------------------------------------------------------------------
@@ -90,6 +99,15 @@ class ContentFile(ABC):
                 return plain[:0]
             return self._read(keys, offset, min(offset + size, total), total, cipher, plain)
 
+    def append(self, keys: TreeKeys, data: memoryview, cipher: memoryview, plain: memoryview) -> None:
+        """Write ``data`` behind the end, wherever another host has moved it.
+
+        Raises:
+            FileDamaged, OSError: as :meth:`write`.
+        """
+        with self.lock:
+            self._write_or_undo(keys, self.size(), data, cipher, plain)
+
     def write(
         self, keys: TreeKeys, offset: int, data: memoryview, cipher: memoryview, plain: memoryview
     ) -> None:
@@ -100,12 +118,7 @@ class ContentFile(ABC):
             OSError: of the backing file (ENOSPC, EFBIG, …); what was there before is still there.
         """
         with self.lock:
-            total = self.size()
-            try:
-                self._write(keys, offset, data, cipher, plain)
-            except OSError:
-                self._shrink_back(keys, total, cipher, plain)
-                raise
+            self._write_or_undo(keys, offset, data, cipher, plain)
 
     def truncate(self, keys: TreeKeys, size: int, cipher: memoryview, plain: memoryview) -> None:
         """Cut or extend to ``size`` bytes.
@@ -134,6 +147,16 @@ class ContentFile(ABC):
             (os.fdatasync if data_only else os.fsync)(self.fd)
         except OSError as error:
             self._sync_failed = error.errno == errno.EIO
+            raise
+
+    def _write_or_undo(
+        self, keys: TreeKeys, offset: int, data: memoryview, cipher: memoryview, plain: memoryview
+    ) -> None:
+        total = self.size()
+        try:
+            self._write(keys, offset, data, cipher, plain)
+        except OSError:
+            self._shrink_back(keys, total, cipher, plain)
             raise
 
     def _truncate(self, keys: TreeKeys, size: int, cipher: memoryview, plain: memoryview) -> None:
@@ -272,6 +295,7 @@ class ContentFile(ABC):
         except FileDamaged:
             keys.arena.give_back(slot)
             raise
+        self._stored_header = raw
         return self._adopt(keys.arena, header, slot)
 
     def _new_header(self, keys: TreeKeys, *, sparse: bool) -> bytes:
@@ -280,7 +304,8 @@ class ContentFile(ABC):
         header = FileHeader(self.cipher_id, self._layout.block_size, sparse, keys.epoch, os.urandom(16))
         slot = keys.arena.take_random()
         self._adopt(keys.arena, header, slot)
-        return seal_header(header, keys.file_keys, slot[: KEY_BYTES[self.cipher_id]])
+        self._stored_header = seal_header(header, keys.file_keys, slot[: KEY_BYTES[self.cipher_id]])
+        return self._stored_header
 
     def _mark_sparse(self, keys: TreeKeys) -> None:
         """Set the sparse flag, durably, before the first hole is made.
@@ -290,10 +315,9 @@ class ContentFile(ABC):
         header, _ = self._unlocked(keys)
         if not header.sparse and self._slot is not None:
             header = replace(header, sparse=True, epoch=keys.epoch)
-            self._put(
-                memoryview(seal_header(header, keys.file_keys, self._slot[: KEY_BYTES[self.cipher_id]])), 0
-            )
-            self._header = header
+            raw = seal_header(header, keys.file_keys, self._slot[: KEY_BYTES[self.cipher_id]])
+            self._put(memoryview(raw), 0)
+            self._header, self._stored_header = header, raw
             self.sync(data_only=True)
 
     def _adopt(self, arena: KeyArena, header: FileHeader, slot: memoryview) -> tuple[FileHeader, memoryview]:

@@ -46,7 +46,7 @@ class FileOperations:
         except OSError:
             self._release(node)
             raise
-        return self._opened()
+        return self._opened(flags)
 
     def create(self, request: Request) -> list[bytes]:
         """CREATE: make a regular file and open it."""
@@ -65,15 +65,15 @@ class FileOperations:
             return self._open_existing(parent, core.stored(parent, name), flags, request)
         entry = core.entry(parent, stored, os.fstat(fd))
         node = core.nodes.get(abi.ENTRY_OUT.unpack_from(entry)[0])
-        return [entry, self.opened_new(node, fd)]
+        return [entry, self.opened_new(node, fd, flags)]
 
-    def opened_new(self, node: Node, fd: int) -> bytes:
+    def opened_new(self, node: Node, fd: int, flags: int) -> bytes:
         """A file that was just made and that nobody else has open: the first handle, for reading and writing."""
         with self._core.nodes.lock:
             self._attach(node, fd)
             node.writable = node.writers = True
             node.opens += 1
-        return self._opened()
+        return self._opened(flags)
 
     def release(self, request: Request) -> bytes:
         """RELEASE."""
@@ -90,13 +90,17 @@ class FileOperations:
 
     def write(self, request: Request) -> bytes:
         """WRITE."""
-        _, offset, size, flags, *_ = abi.WRITE_IN.unpack_from(request.body)
+        _, offset, size, flags, _, open_flags, _ = abi.WRITE_IN.unpack_from(request.body)
         node = self._core.nodes.get(request.nodeid)
         contents = contents_of(node)
         data = request.body[abi.WRITE_IN.size :]
         if len(data) != size:
             raise OSError(errno.EIO, "the request is cut short")
-        contents.write(self._core.keys, offset, data, request.cipher, request.plain)
+        if self._core.shared and open_flags & os.O_APPEND:
+            # The kernel's offset is the end that it knows of; without a writeback cache the true end is ours to find.
+            contents.append(self._core.keys, data, request.cipher, request.plain)
+        else:
+            contents.write(self._core.keys, offset, data, request.cipher, request.plain)
         if flags & abi.WRITE_KILL_SUIDGID:
             kill_suidgid(contents.fd)
         return abi.WRITE_OUT.pack(size, 0)
@@ -137,20 +141,15 @@ class FileOperations:
         flags = os.O_RDWR if write else os.O_RDONLY
         if node.contents is not None:
             fd = os.open(f"/proc/self/fd/{node.contents.fd}", flags | os.O_CLOEXEC)
-            with node.contents.lock:
+            with node.contents.guard:
                 os.dup2(fd, node.contents.fd, inheritable=False)
             os.close(fd)
         elif node.handle is not None:
             self._attach(node, os.open(f"/proc/self/fd/{node.handle.fd}", flags | os.O_CLOEXEC))
         else:
-            parent, stored = self._core.nodes.place(node)
-            handle = self._core.nodes.directory(parent)
-            fd = open_however(stored, flags | _OURS, handle.fd)
-            status = os.fstat(fd)
-            if not stat.S_ISREG(status.st_mode) or (status.st_dev, status.st_ino) != node.key:
-                os.close(fd)
-                raise OSError(errno.ESTALE, "another object is in its place")
-            self._attach(node, fd)
+            self._attach(
+                node, self._core.at_its_place(node, lambda at, stored: _open_object(node, stored, flags, at))
+            )
         node.writable = write
 
     def _attach(self, node: Node, fd: int) -> None:
@@ -190,10 +189,15 @@ class FileOperations:
             except OSError:
                 self._release(node)
                 raise
-        return [entry, self._opened()]
+        return [entry, self._opened(flags)]
 
-    def _opened(self) -> bytes:
-        return abi.OPEN_OUT.pack(0, 0 if self._core.shared else abi.FOPEN_KEEP_CACHE, 0)
+    def _opened(self, flags: int = 0) -> bytes:
+        how = abi.FOPEN_KEEP_CACHE
+        if self._core.shared:
+            # The kernel would put what is appended into its pages at the end that it knows of.
+            appends = flags & (_ACCESS | os.O_APPEND) == os.O_WRONLY | os.O_APPEND
+            how = abi.FOPEN_DIRECT_IO if appends else 0
+        return abi.OPEN_OUT.pack(0, how, 0)
 
 
 def kill_suidgid(ciphertext: int | str) -> None:
@@ -210,3 +214,12 @@ def kill_suidgid(ciphertext: int | str) -> None:
         left &= ~stat.S_ISGID
     if left != mode:
         os.chmod(ciphertext, left)
+
+
+def _open_object(node: Node, stored: str, flags: int, directory_fd: int) -> int:
+    fd = open_however(stored, flags | _OURS, directory_fd)
+    status = os.fstat(fd)
+    if not stat.S_ISREG(status.st_mode) or (status.st_dev, status.st_ino) != node.key:
+        os.close(fd)
+        raise OSError(errno.ESTALE, "another object is in its place")
+    return fd

@@ -43,4 +43,4 @@ class NamelessOperations:
         status = os.fstat(fd)
         node = core.nodes.remember_nameless(pin, status)
         entry = attributes.entry_out(node.id, core.timeout_s, attributes.pack(status, core.layout))
-        return [entry, self._files.opened_new(node, fd)]
+        return [entry, self._files.opened_new(node, fd, flags)]
