@@ -6,10 +6,10 @@ import os
 import stat
 
 from phonevault.fs.format.layout import Layout
+from phonevault.fs.format.links import target_size
 from phonevault.fuse import abi
 
 _BILLION = 1_000_000_000
-_SYMLINK_OVERHEAD_BYTES = 28
 
 
 def plain_size(status: os.stat_result, layout: Layout) -> int:
@@ -17,7 +17,7 @@ def plain_size(status: os.stat_result, layout: Layout) -> int:
     if stat.S_ISREG(status.st_mode):
         return layout.plain_size(status.st_size)
     if stat.S_ISLNK(status.st_mode):
-        return max(status.st_size * 3 // 4 - _SYMLINK_OVERHEAD_BYTES, 0)
+        return target_size(status.st_size)
     return status.st_size
 
 

@@ -15,10 +15,11 @@ from phonevault.fs.contents.gcm_file import GcmFile
 from phonevault.fs.contents.sparse_file import SparseFile
 from phonevault.fs.contents.xts_file import XtsFile
 from phonevault.fs.errors import DirectoryIdDamaged, KeysMissing
-from phonevault.fs.format import names
+from phonevault.fs.format import links, names
 from phonevault.fs.format.layout import Layout, XtsLayout
 from phonevault.fs.journal import journal_in
 from phonevault.fs.keys import TreeKeys
+from phonevault.fs.long_links import LongLinks
 from phonevault.fs.nodes import Node, NodeTable, PathHandle, pinned
 from phonevault.fs.permissions import Permissions
 from phonevault.fs.xattr_store import XattrStore, carries_xattrs
@@ -57,6 +58,7 @@ class Core:
         self.timeout_s = 0 if shared else _LONG_TIMEOUT_S
         self.xattrs = XattrStore(lambda: self.keys.xattrs, available=carries_xattrs(tree))
         self.permissions = Permissions(self.xattrs, self.nodes.directory, cached=not shared)
+        self.long_links = LongLinks(lambda: self.nodes.directory(self.nodes.root))
         self._keys: TreeKeys | None = None
         self._own = (os.geteuid(), os.getegid())
 
@@ -155,8 +157,18 @@ class Core:
     # -- objects ------------------------------------------------------------------------------------------
 
     def stat_entry(self, directory_fd: int, stored: str) -> os.stat_result:
-        """Status of an entry, never following a link."""
-        return os.stat(stored, dir_fd=directory_fd, follow_symlinks=False)
+        """Status of an entry, never following a link; a link's size is that of its encrypted target, wherever that is."""
+        status = os.stat(stored, dir_fd=directory_fd, follow_symlinks=False)
+        if links.may_be_long(status):
+            return self.long_links.shown(status, lambda: os.readlink(stored, dir_fd=directory_fd))
+        return status
+
+    def stat_fd(self, fd: int) -> os.stat_result:
+        """The same for an object that a descriptor leads to."""
+        status = os.fstat(fd)
+        if links.may_be_long(status):
+            return self.long_links.shown(status, lambda: os.readlink("", dir_fd=fd))
+        return status
 
     def stat_node(self, node: Node) -> os.stat_result:
         """Status of a node.
@@ -166,7 +178,7 @@ class Core:
         """
         own = node.backing or node.handle
         if own is not None:
-            return os.fstat(own.fd)
+            return self.stat_fd(own.fd)
         return self.at_its_place(node, lambda fd, stored: self._checked(node, self.stat_entry(fd, stored)))
 
     @contextmanager

@@ -24,6 +24,10 @@ class FileDamaged(Damaged):
     """A file's header or one of its blocks does not open."""
 
 
+class LinkDamaged(Damaged):
+    """A symbolic link's target does not open, or its sidecar is missing."""
+
+
 class XattrDamaged(Damaged):
     """An extended attribute's name or value does not open."""
 

@@ -10,7 +10,8 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM, AESSIV
 from keyslots import labels
 from keyslots.derive import derive
 from keyslots.secret import Secret
-from phonevault.fs.errors import Damaged
+from phonevault.fs.errors import LinkDamaged
+from phonevault.fs.format.links import LongLink
 from phonevault.fs.format.names import b64decode, b64encode
 from phonevault.fs.format.xattrs import XattrSeals
 from phonevault.fs.key_arena import KeyArena
@@ -50,18 +51,39 @@ class TreeKeys:
         self.arena.wipe()
 
     def seal_target(self, target: bytes) -> str:
-        """Encrypt a symbolic link's target (docs/format.md 3). Nonce: random, at most 2^32 links a volume key."""
+        """The text of a link, of any length (docs/format.md 3). Nonce: random, at most 2^32 links a volume key."""
         nonce = os.urandom(_NONCE_BYTES)
         return b64encode(nonce + self._symlinks.encrypt(nonce, target, _SYMLINK_AAD))
 
     def open_target(self, stored: str) -> bytes:
-        """Decrypt a symbolic link's target.
+        """The target sealed into a link's text.
 
         Raises:
-            Damaged: it does not open.
+            LinkDamaged: it does not open.
         """
         try:
             raw = b64decode(stored)
             return self._symlinks.decrypt(raw[:_NONCE_BYTES], raw[_NONCE_BYTES:], _SYMLINK_AAD)
         except (InvalidTag, ValueError):
-            raise Damaged("a symbolic link's target does not decrypt") from None
+            raise LinkDamaged("a symbolic link's target does not decrypt") from None
+
+    def seal_long_target(self, link: LongLink, target: bytes) -> bytes:
+        """The sidecar of a link with a long target. Nonce: random, under the same bound."""
+        nonce = os.urandom(_NONCE_BYTES)
+        return nonce + self._symlinks.encrypt(nonce, target, link.associated_data)
+
+    def open_long_target(self, link: LongLink, sidecar: bytes) -> bytes:
+        """The target in a link's sidecar.
+
+        Raises:
+            LinkDamaged: it does not open, is another link's, or has another size than the link says.
+        """
+        try:
+            target = self._symlinks.decrypt(
+                sidecar[:_NONCE_BYTES], sidecar[_NONCE_BYTES:], link.associated_data
+            )
+        except (InvalidTag, ValueError):
+            raise LinkDamaged("a symbolic link's sidecar does not decrypt") from None
+        if len(target) != link.size:
+            raise LinkDamaged("a symbolic link's text tells another size than its sidecar has")
+        return target

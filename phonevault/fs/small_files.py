@@ -28,11 +28,11 @@ def exists(name: str, directory_fd: int) -> bool:
     return True
 
 
-def read_small(name: str, directory_fd: int) -> bytes:
-    """A small regular file's bytes; never through a link, never blocking on a fifo.
+def open_small(name: str, directory_fd: int) -> int:
+    """A descriptor of a regular file; never through a link, never blocking on a fifo.
 
     Raises:
-        Damaged: it is no regular file, or too long.
+        Damaged: it is no regular file.
         OSError: ENOENT, EIO, … of the backing store.
     """
     try:
@@ -41,9 +41,21 @@ def read_small(name: str, directory_fd: int) -> bytes:
         if error.errno in (errno.ELOOP, errno.ENXIO):
             raise Damaged(f"{name} is not a regular file") from None
         raise
+    if stat.S_ISREG(os.fstat(fd).st_mode):
+        return fd
+    os.close(fd)
+    raise Damaged(f"{name} is not a regular file")
+
+
+def read_small(name: str, directory_fd: int) -> bytes:
+    """A small regular file's bytes.
+
+    Raises:
+        Damaged: it is no regular file, or too long.
+        OSError: as :func:`open_small`.
+    """
+    fd = open_small(name, directory_fd)
     try:
-        if not stat.S_ISREG(os.fstat(fd).st_mode):
-            raise Damaged(f"{name} is not a regular file")
         raw = os.read(fd, _LIMIT_BYTES + 1)
     finally:
         os.close(fd)

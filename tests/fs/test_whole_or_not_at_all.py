@@ -18,11 +18,14 @@ import pytest
 from support.direct_tree import DirectTree
 
 from phonevault.fs import syscalls
-from phonevault.fs.format import names
+from phonevault.fs.acl import Entry, Tag, pack
+from phonevault.fs.format import links, names
 from phonevault.fs.syscalls import RENAME_EXCHANGE, RENAME_NOREPLACE
 
 L, M = b"l" * 200, b"m" * 255
 """Long names: with a sidecar."""
+TARGET = b"t" * 4000
+"""A link's target that needs a sidecar."""
 CHANGING = (
     "open",
     "mkdir",
@@ -37,6 +40,8 @@ CHANGING = (
     "chown",
     "write",
     "fsync",
+    "setxattr",
+    "removexattr",
 )
 DIED = 77
 
@@ -75,6 +80,24 @@ def full_and_empty(old: bytes, new: bytes) -> Operation:
     return prepare
 
 
+def long_links(*made: bytes) -> Operation:
+    def prepare(tree: DirectTree) -> None:
+        for name in made:
+            tree.symlink(name, TARGET)
+
+    return prepare
+
+
+def with_default_list(tree: DirectTree) -> None:
+    entries = [
+        Entry(Tag.USER_OBJ, 7),
+        Entry(Tag.USER, 5, 60_001),
+        Entry(Tag.GROUP_OBJ, 0),
+        Entry(Tag.MASK, 7),
+    ]
+    tree.set_default_list(pack([*entries, Entry(Tag.OTHER, 0)]))
+
+
 def as_nobody(change: Operation) -> Operation:
     def changed(tree: DirectTree) -> None:
         tree.uid = tree.gid = 65534
@@ -94,6 +117,18 @@ OPERATIONS: dict[str, tuple[Operation, Operation]] = {
     "mknod, for another": (nothing, as_nobody(lambda tree: tree.mknod(L, stat.S_IFIFO | 0o600))),
     "symlink": (nothing, lambda tree: tree.symlink(L, b"target")),
     "symlink, for another": (nothing, as_nobody(lambda tree: tree.symlink(L, b"target"))),
+    "symlink, long target": (nothing, lambda tree: tree.symlink(L, TARGET)),
+    "symlink, a second long target": (long_links(b"a"), lambda tree: tree.symlink(b"b", TARGET)),
+    "symlink, long target, for another": (nothing, as_nobody(lambda tree: tree.symlink(b"s", TARGET))),
+    "link to a link with a long target": (long_links(b"a"), lambda tree: tree.link(tree.find(b"a"), b"b")),
+    "unlink, long target": (long_links(b"a", b"b"), lambda tree: tree.unlink(b"a")),
+    "rename over a long target": (long_links(b"a", b"b"), lambda tree: tree.rename(b"a", b"b")),
+    "create, default list": (with_default_list, lambda tree: tree.create(b"f", 0o660)),
+    "mkdir, default list": (with_default_list, lambda tree: tree.mkdir(b"d", 0o770)),
+    "mknod, default list, for another": (
+        with_default_list,
+        as_nobody(lambda tree: tree.mknod(L, stat.S_IFIFO | 0o660)),
+    ),
     "link": (files(b"f"), lambda tree: tree.link(tree.find(b"f"), L)),
     "unlink": (files(L), lambda tree: tree.unlink(L)),
     "rmdir": (folders(b"d"), lambda tree: tree.rmdir(b"d")),
@@ -166,8 +201,10 @@ def died_at(step: int, tree: Path, change: Operation) -> bool:
 def check_ciphertext(tree: Path, *, leftovers: bool) -> None:
     """Each directory has its id, unless it is empty; each long entry its sidecar; what was interrupted left nothing visible."""
     for directory, below, found in os.walk(tree):
-        below[:] = [name for name in below if not name.startswith(names.TEMPORARY_PREFIX)]
-        everything = os.listdir(directory)
+        below[:] = [
+            name for name in below if not name.startswith(names.TEMPORARY_PREFIX) and name != links.DIRECTORY
+        ]
+        everything = [name for name in os.listdir(directory) if name != links.DIRECTORY]
         entries = [name for name in everything if names.is_entry(name)]
         assert "phonevault.dirid" in found or not entries
         for name in entries:
@@ -175,6 +212,16 @@ def check_ciphertext(tree: Path, *, leftovers: bool) -> None:
         if not leftovers:
             expected = {name + names.LONG_SUFFIX for name in entries if names.is_long(name)}
             assert set(everything) == {*entries, *expected, "phonevault.dirid"}
+    check_links(tree, leftovers=leftovers)
+
+
+def check_links(tree: Path, *, leftovers: bool) -> None:
+    """Each link that needs a sidecar has it; and without leftovers no sidecar is there without a link."""
+    texts = [str(path.readlink()) for path in tree.rglob("*") if path.is_symlink()]
+    wanted = {links.parse(text).sidecar for text in texts if links.is_long(text)}
+    directory = tree / links.DIRECTORY
+    found = set(os.listdir(directory)) if directory.exists() else set()
+    assert wanted <= found if leftovers else wanted == found
 
 
 @pytest.mark.parametrize("kind", OPERATIONS)

@@ -13,6 +13,7 @@ from keyslots.derive import derive
 from keyslots.secret import Secret
 from phonevault.fs.filesystem import EncryptedFileSystem
 from phonevault.fs.format.dirid import FILE_NAME, new_directory_id, seal_directory_id
+from phonevault.fs.format.xattrs import ACL_DEFAULT
 from phonevault.fuse import abi
 from phonevault.fuse.abi import Opcode
 from phonevault.fuse.request import Request
@@ -90,6 +91,11 @@ class DirectTree:
     def link(self, old: int, name: bytes, parent: int = 1) -> int:
         return self.number(self.ask(Opcode.LINK, parent, abi.LINK_IN.pack(old) + name + b"\0"))
 
+    def set_default_list(self, raw: bytes, node: int = 1) -> None:
+        """SETXATTR of system.posix_acl_default."""
+        head = abi.SETXATTR_IN_SHORT.pack(len(raw), 0)
+        self.ask(Opcode.SETXATTR, node, head + ACL_DEFAULT + b"\0" + raw)
+
     # -- removing, renaming -------------------------------------------------------------------------------
 
     def unlink(self, name: bytes, parent: int = 1) -> None:
@@ -131,14 +137,17 @@ class DirectTree:
         return found
 
     def view(self, node: int = 1, above: bytes = b"") -> dict[bytes, tuple[int, ...]]:
-        """Path to mode and number of links, of everything."""
+        """Path to mode, number of links, length of a link's target and number of attributes, of everything."""
         seen: dict[bytes, tuple[int, ...]] = {}
         for name in self.listing(node):
             number = self.find(name, node)
             assert number, f"{name!r} is listed and not found"
             mode, links = self.status(number)[9:11]
             path = above + b"/" + name
-            seen[path] = (mode,) if stat.S_ISDIR(mode) else (mode, links)
+            length = len(self.ask(Opcode.READLINK, number, b"")) if stat.S_ISLNK(mode) else 0
+            attributes = self.ask(Opcode.LISTXATTR, number, abi.GETXATTR_IN.pack(65_536, 0))
+            rest = (length, attributes.count(b"\0"))
+            seen[path] = (mode, *rest) if stat.S_ISDIR(mode) else (mode, links, *rest)
             if stat.S_ISDIR(mode):
                 seen |= self.view(number, path)
         return seen

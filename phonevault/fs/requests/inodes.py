@@ -8,6 +8,7 @@ import time
 
 from phonevault.fs import attributes
 from phonevault.fs.core import Core
+from phonevault.fs.format.links import is_long
 from phonevault.fs.nodes import Node
 from phonevault.fs.requests.files import FileOperations, kill_suidgid
 from phonevault.fuse import abi
@@ -81,8 +82,10 @@ class InodeOperations:
     def readlink(self, request: Request) -> bytes:
         """READLINK."""
         core = self._core
-        with core.held(core.nodes.get(request.nodeid)) as fd:
-            return core.keys.open_target(os.readlink("", dir_fd=fd))
+        node = core.nodes.get(request.nodeid)
+        with core.held(node) as fd:
+            text = os.readlink("", dir_fd=fd)
+        return core.long_links.read(core.keys, node, text) if is_long(text) else core.keys.open_target(text)
 
     def statfs(self, request: Request) -> bytes:
         """STATFS: those of the backing store."""

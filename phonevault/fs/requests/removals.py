@@ -25,10 +25,11 @@ class RemovalOperations:
         stored = core.stored(parent, abi.name_of(request.body))
         handle = core.nodes.directory(parent)
         pin = pinned(handle.fd, stored)
-        last = os.fstat(pin.fd).st_nlink <= 1
+        status = os.fstat(pin.fd)
         os.unlink(stored, dir_fd=handle.fd)
         sidecars.drop(handle.fd, stored)
-        core.nodes.unlinked(pin, parent, stored, last=last)
+        core.long_links.unlinked(pin, status, core.nodes.find(status))
+        core.nodes.unlinked(pin, parent, stored, last=status.st_nlink <= 1)
         return b""
 
     def rmdir(self, request: Request) -> bytes:

@@ -118,5 +118,6 @@ class RenameOperations:
         nodes = self._core.nodes
         if replaced is not None:
             last = replaced.is_directory or replaced.status.st_nlink <= 1
+            self._core.long_links.unlinked(replaced.pin, replaced.status, nodes.find(replaced.status))
             nodes.unlinked(replaced.pin, new.parent, new.stored, last=last)
         nodes.moved(moved.status, old.link, new.link)

@@ -5,7 +5,6 @@ The kernel holds the directory's lock during each of these, so no two of them me
 
 from __future__ import annotations
 
-import errno
 import os
 import stat
 from collections.abc import Callable
@@ -18,8 +17,6 @@ from phonevault.fs.nodes import Node, PathHandle
 from phonevault.fs.permissions import NewObject
 from phonevault.fuse import abi
 from phonevault.fuse.request import Request
-
-_SYMLINK_MAX = 4095
 
 
 class TreeOperations:
@@ -56,12 +53,10 @@ class TreeOperations:
     def symlink(self, request: Request) -> bytes:
         """SYMLINK."""
         name, target = abi.two_names_of(request.body)
-        sealed = self._core.keys.seal_target(target)
-        if len(sealed) > _SYMLINK_MAX:
-            raise OSError(errno.ENAMETOOLONG, "the link's target is too long once encrypted")
         parent = self._core.nodes.get(request.nodeid)
         owner = Owner(request.uid, request.gid, NewObject(stat.S_IFLNK))
-        return self._made(parent, name, owner, lambda stored, fd: os.symlink(sealed, stored, dir_fd=fd))
+        with self._core.long_links.sealed(self._core.keys, target) as text:
+            return self._made(parent, name, owner, lambda stored, fd: os.symlink(text, stored, dir_fd=fd))
 
     def link(self, request: Request) -> bytes:
         """LINK: another name for an object, or the first one of a file made without (O_TMPFILE)."""
@@ -77,6 +72,6 @@ class TreeOperations:
     def _made(self, parent: Node, name: bytes, owner: Owner, make: Callable[[str, int], None]) -> bytes:
         stored, fd = make_object(self._core, parent, name, owner, make_and_pin(make))
         try:
-            return self._core.entry(parent, stored, os.fstat(fd))
+            return self._core.entry(parent, stored, self._core.stat_fd(fd))
         finally:
             os.close(fd)
