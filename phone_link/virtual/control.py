@@ -2,6 +2,7 @@
 
 range ADDR on|off     walk a device into range or out of it
 close ADDR            its side drops all links, as a phone does whose Bluetooth is switched off
+sniff ADDR SLOTS      its links go into sniff mode with this interval (0.625 ms each, even), 0: out of it
 sup SECONDS           link supervision timeout of links for which no host chose one
 status                one line of JSON
 """
@@ -18,6 +19,7 @@ from typing import Any
 from bumble import hci
 
 from phone_link.virtual.air import Air, format_address, parse_address
+from phone_link.virtual.sniff import is_interval
 from phone_link.virtual.station import Station
 
 MAX_LINE_BYTES = 256
@@ -83,13 +85,27 @@ class Control:
                 controller = self._station(address).controller
                 if controller is not None:
                     controller.close_links()
+            case ["sniff", address, slots]:
+                self._sniff(self._station(address), slots)
             case ["sup", seconds]:
                 self._air.set_supervision_timeout(_timeout(seconds))
             case ["status"]:
                 return json.dumps(self.status())
             case _:
-                raise ControlError("expected: range ADDR on|off, close ADDR, sup SECONDS, or status")
+                raise ControlError(
+                    "expected: range ADDR on|off, close ADDR, sniff ADDR SLOTS, sup SECONDS, or status"
+                )
         return "ok"
+
+    @staticmethod
+    def _sniff(station: Station, text: str) -> None:
+        slots = int(text) if text.isascii() and text.isdigit() and len(text) <= 5 else -1
+        if slots != 0 and not is_interval(slots):
+            raise ControlError("a sniff interval is an even number of slots, 2 to 65534, or 0")
+        controller = station.controller
+        if controller is not None:
+            for address in list(controller.links):
+                controller.set_sniff(address, slots)
 
     def _station(self, text: str) -> Station:
         try:
@@ -117,7 +133,7 @@ class Control:
         }
 
 
-def _links(station: Station) -> dict[str, dict[str, bool]]:
+def _links(station: Station) -> dict[str, dict[str, bool | int]]:
     controller = station.controller
     links: dict[hci.Address, Any] = controller.links if controller is not None else {}
     return {
@@ -125,6 +141,7 @@ def _links(station: Station) -> dict[str, dict[str, bool]]:
             "authenticated": state.link_key is not None,
             "encrypted": state.encrypted,
             "heard": state.silent_since is None,
+            "sniff_slots": state.sniff_slots,
         }
         for address, state in links.items()
     }

@@ -16,7 +16,7 @@ from phone_link.virtual.air import Air, Delivery
 from phone_link.virtual.authentication import SUCCESS
 from phone_link.virtual.discovery import SLOT_S
 from phone_link.virtual.links import LinkState
-from phone_link.virtual.paging import PagingController
+from phone_link.virtual.sniff import SniffingController, send_at_anchor
 
 ACL_FRAGMENT_BYTES = 1021
 """Largest ACL payload in either direction; Linux's vhci takes no more than 1,028 bytes a packet."""
@@ -28,6 +28,7 @@ _FEATURES = (
     | hci.LmpFeatureMask.LMP_5_SLOT_PACKETS
     | hci.LmpFeatureMask.ENCRYPTION
     | hci.LmpFeatureMask.ROLE_SWITCH
+    | hci.LmpFeatureMask.SNIFF_MODE
     | hci.LmpFeatureMask.RSSI_WITH_INQUIRY_RESULTS
     | hci.LmpFeatureMask.EXTENDED_INQUIRY_RESPONSE
     | hci.LmpFeatureMask.SECURE_SIMPLE_PAIRING_CONTROLLER_SUPPORT
@@ -46,6 +47,8 @@ _CLASSIC_COMMANDS = {
     hci.HCI_LINK_KEY_REQUEST_REPLY_COMMAND,
     hci.HCI_LINK_KEY_REQUEST_NEGATIVE_REPLY_COMMAND,
     hci.HCI_READ_LOCAL_EXTENDED_FEATURES_COMMAND,
+    hci.HCI_SNIFF_MODE_COMMAND,
+    hci.HCI_EXIT_SNIFF_MODE_COMMAND,
     hci.HCI_WRITE_SIMPLE_PAIRING_MODE_COMMAND,
     hci.HCI_WRITE_SCAN_ENABLE_COMMAND,
     hci.HCI_WRITE_LOCAL_NAME_COMMAND,
@@ -59,7 +62,7 @@ _COMMANDS = {
 }
 
 
-class RadioController(PagingController):
+class RadioController(SniffingController):
     """One adapter as its host sees it over HCI.
 
     Args:
@@ -141,6 +144,8 @@ class RadioController(PagingController):
 
         if state.theirs(self.public_address) is None:
             state.held.append(arrive)
+        elif state.sniff_slots:
+            send_at_anchor(state, arrive)
         else:
             asyncio.get_running_loop().call_soon(arrive)
 
@@ -187,16 +192,22 @@ class RadioController(PagingController):
             self._send_hci_command_status(_ERROR.UNKNOWN_HCI_COMMAND_ERROR, command.op_code)
 
     def on_hci_acl_data_packet(self, packet: hci.HCI_AclDataPacket) -> None:
-        """Send data of the host, or hold it (uncompleted) while the peer is not heard."""
+        """Send data of the host, or hold it (uncompleted) until the peer listens, or is heard."""
         connection = self.find_classic_connection_by_handle(packet.connection_handle)
         if connection is None:
             return
-        if self.linked_peer(connection.peer_address) is None:
-            state = self.links.get(connection.peer_address)
-            if state is not None:
-                state.held.append(lambda: connection.on_hci_acl_data_packet(packet))
+        state = self.links.get(connection.peer_address)
+        if state is not None and state.sniff_slots:
+            send_at_anchor(state, partial(self._forward, connection, packet))
         else:
+            self._forward(connection, packet)
+
+    def _forward(self, connection: controller.Connection, packet: hci.HCI_AclDataPacket) -> None:
+        state = self.links.get(connection.peer_address)
+        if self.linked_peer(connection.peer_address) is not None:
             connection.on_hci_acl_data_packet(packet)
+        elif state is not None:
+            state.held.append(partial(connection.on_hci_acl_data_packet, packet))
 
     def on_link_acl_data(
         self, sender_address: hci.Address, transport: core.PhysicalTransport, data: bytes

@@ -30,6 +30,9 @@ class LinkState:
         authenticating: Our host asked for authentication and has not had its answer.
         challenge: The random number of the peer's LMP_AU_RAND while our host looks up the key.
         encrypted: Encryption was switched on. (The air carries plain text in any case.)
+        sniff_slots: Interval of sniff mode in slots of 0.625 ms, 0 in active mode.
+        sniffing: What is to be sent at the next anchor of sniff mode.
+        anchor: Runs until then.
     """
 
     peer: RadioController
@@ -42,6 +45,9 @@ class LinkState:
     authenticating: bool = False
     challenge: bytes | None = None
     encrypted: bool = False
+    sniff_slots: int = 0
+    sniffing: deque[Callable[[], None]] = field(default_factory=deque)
+    anchor: asyncio.TimerHandle | None = None
 
     def theirs(self, own_address: hci.Address) -> LinkState | None:
         """The other end of this link, if the peer is in range and has not lost it."""

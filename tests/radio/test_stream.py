@@ -67,4 +67,4 @@ def test_the_link_is_authenticated_and_encrypted(world: World) -> None:
     ends = world.radio.status()["controllers"].values()
     for end in ends:
         (link,) = end["links"].values()
-        assert link == {"authenticated": True, "encrypted": True, "heard": True}
+        assert link == {"authenticated": True, "encrypted": True, "heard": True, "sniff_slots": 0}
