@@ -43,7 +43,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
         "phonevault.vault",
         "phone_link.host",
     ),
-    "phonevault.doctor": ("phonevault.fuse", "phone_link.host"),
+    "phonevault.doctor": ("phonevault.fuse", "phone_link.host", "phone_link.transport"),
     "phonevault.speed": ("keyslots", "phonevault.vault", "phonevault.daemon"),
 }
 ROOMS["phonevault.cli"] = tuple(

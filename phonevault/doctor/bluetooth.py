@@ -3,28 +3,21 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
-from phonevault.doctor import bus
 from phonevault.doctor.finding import Finding, fine, not_applicable, problem, warning
 
-BLUEZ = "org.bluez"
-_ADAPTER = "org.bluez.Adapter1"
+if TYPE_CHECKING:
+    from phone_link.transport.bluez.objects import Adapter
+
+BUS_ADDRESS = "unix:path=/run/dbus/system_bus_socket"
+_TIMEOUT_S = 4.0
 _DAEMONS = ("/usr/libexec/bluetooth/bluetoothd", "/usr/lib/bluetooth/bluetoothd", "/usr/sbin/bluetoothd")
 _ONLY = "only phones reached by Bluetooth need it"
-
-
-@dataclass(frozen=True)
-class Adapter:
-    """One Bluetooth adapter as BlueZ shows it: `device_class` is 0 without BR/EDR (or switched off)."""
-
-    name: str
-    address: str
-    powered: bool
-    device_class: int
 
 
 @dataclass(frozen=True)
@@ -33,20 +26,18 @@ class Facts:
 
     Attributes:
         bus: "" if the system bus answers, else why not.
-        tool: busctl is there to ask BlueZ with.
-        running: bluetoothd owns its name on the bus.
-        version: What `bluetoothd --version` says, or empty.
-        refusal: Why BlueZ does not answer this user, or empty.
+        absence: Why BlueZ does not answer at all, or empty.
+        refusal: Why it does not answer this user, or empty.
+        version: BlueZ's, or empty.
         adapters: What BlueZ shows.
         kernel_adapters: Names in /sys/class/bluetooth.
         needed: A paired phone is reached by Bluetooth through BlueZ.
     """
 
     bus: str
-    tool: bool = True
-    running: bool = False
-    version: str = ""
+    absence: str = ""
     refusal: str = ""
+    version: str = ""
     adapters: tuple[Adapter, ...] = ()
     kernel_adapters: tuple[str, ...] = ()
     needed: bool = False
@@ -78,17 +69,14 @@ def judge(facts: Facts) -> list[Finding]:
         start = f"start dbus; {_ONLY}"
         return [lacking("system-bus", facts.bus, start), _kernel_adapter(facts)]
     found = [fine("system-bus", "answers")]
-    if not facts.tool:
-        found.append(warning("bluez", "cannot be asked: busctl was not found", "it comes with systemd"))
-        return [*found, _kernel_adapter(facts)]
-    if not facts.running:
-        installed = f"bluetoothd {facts.version} is installed, but" if facts.version else "bluetoothd"
+    if facts.absence:
+        installed = f" (bluetoothd {facts.version} is installed)" if facts.version else ""
         advice = f"install bluez and start bluetooth.service; {_ONLY}"
-        found.append(lacking("bluez", f"{installed} does not run", advice))
+        found.append(lacking("bluez", facts.absence + installed, advice))
         return [*found, _kernel_adapter(facts)]
     if facts.refusal:
         advice = "log in at the computer's own screen, or become a member of the group bluetooth"
-        found.append(lacking("bluez", f"runs, but refuses this user: {facts.refusal}", advice))
+        found.append(lacking("bluez", facts.refusal, advice))
         return [*found, _kernel_adapter(facts)]
     return [*found, fine("bluez", f"bluetoothd {facts.version or 'of unknown version'}"), _adapter(facts)]
 
@@ -115,16 +103,16 @@ def _adapter(facts: Facts) -> Finding:
         return _kernel_adapter(facts)
     on = [adapter for adapter in facts.adapters if adapter.powered]
     if not on:
-        names = ", ".join(adapter.name for adapter in facts.adapters)
+        names = ", ".join(_name(adapter) for adapter in facts.adapters)
         return lacking("bluetooth-adapter", f"switched off ({names})", "bluetoothctl power on")
-    classic = [adapter for adapter in on if adapter.device_class]
+    classic = [adapter for adapter in on if adapter.classic]
     if not classic:
         return lacking(
             "bluetooth-adapter",
-            f"{on[0].name} ({on[0].address}) shows no Bluetooth Classic (BR/EDR)",
+            f"{_name(on[0])} ({on[0].address}) shows no Bluetooth Classic (BR/EDR)",
             "ControllerMode in /etc/bluetooth/main.conf must not be 'le'; some adapters cannot do it",
         )
-    shown = ", ".join(f"{adapter.name} ({adapter.address})" for adapter in classic)
+    shown = ", ".join(f"{_name(adapter)} ({adapter.address})" for adapter in classic)
     return fine("bluetooth-adapter", f"{shown}, on, with BR/EDR")
 
 
@@ -137,68 +125,42 @@ def _kernel_adapter(facts: Facts) -> Finding:
     return lacking("bluetooth-adapter", "none", f"plug one in; {_ONLY}")
 
 
-def adapters_of(objects: object) -> tuple[Adapter, ...]:
-    """Return the adapters in the answer of GetManagedObjects (as busctl writes it); what is malformed is left out."""
-    if not isinstance(objects, list) or len(objects) != 1 or not isinstance(objects[0], dict):
-        return ()
-    found = []
-    for path, interfaces in sorted(objects[0].items()):
-        members = interfaces.get(_ADAPTER) if isinstance(interfaces, dict) else None
-        if isinstance(members, dict):
-            found.append(_one_adapter(os.path.basename(str(path)), members))
-    return tuple(found)
-
-
-def _one_adapter(name: str, members: dict[str, Any]) -> Adapter:
-    def value(member: str) -> object:
-        variant = members.get(member)
-        return variant.get("data") if isinstance(variant, dict) else None
-
-    device_class = value("Class")
-    return Adapter(
-        name=name,
-        address=str(value("Address") or "?"),
-        powered=value("Powered") is True,
-        device_class=device_class if isinstance(device_class, int) else 0,
-    )
+def _name(adapter: Adapter) -> str:
+    return os.path.basename(adapter.path)
 
 
 def _facts(needed: bool) -> Facts:
-    kernel = tuple(sorted(_listing(Path("/sys/class/bluetooth"))))
-    try:
-        bus.connect()
-    except bus.BusUnreachable as error:
-        return Facts(f"{error.filename}: {error.strerror}", kernel_adapters=kernel, needed=needed)
-    version = _version()
-    try:
-        owned = bus.call(
-            "org.freedesktop.DBus",
-            "/org/freedesktop/DBus",
-            "org.freedesktop.DBus",
-            "NameHasOwner",
-            "s",
-            BLUEZ,
-        )
-    except bus.NoTool:
-        return Facts("", tool=False, version=version, kernel_adapters=kernel, needed=needed)
-    except bus.Refused as error:
-        return Facts(f"does not answer: {error}", kernel_adapters=kernel, needed=needed)
-    if owned != [True]:
-        return Facts("", version=version, kernel_adapters=kernel, needed=needed)
-    try:
-        objects = bus.call(BLUEZ, "/", "org.freedesktop.DBus.ObjectManager", "GetManagedObjects")
-    except bus.Refused as error:
-        return Facts(
-            "", running=True, version=version, refusal=str(error), kernel_adapters=kernel, needed=needed
-        )
-    return Facts(
-        "",
-        running=True,
-        version=version,
-        adapters=adapters_of(objects),
-        kernel_adapters=kernel,
-        needed=needed,
+    from phone_link.errors import BluetoothDenied, LinkError
+    from phone_link.transport.bluez import state
+
+    facts = Facts(
+        _bus_trouble(), kernel_adapters=tuple(sorted(_listing(Path("/sys/class/bluetooth")))), needed=needed
     )
+    if facts.bus:
+        return facts
+    try:
+        adapters = state.adapters(_TIMEOUT_S)
+    except BluetoothDenied as error:
+        return replace(facts, refusal=str(error), version=_version())
+    except LinkError as error:
+        return replace(facts, absence=str(error), version=_version())
+    version = next((adapter.bluez_version for adapter in adapters if adapter.bluez_version), None)
+    return replace(facts, adapters=tuple(adapters), version=version or _version())
+
+
+def _bus_trouble() -> str:
+    """Why nobody listens at the system bus's address, or empty."""
+    address = os.environ.get("DBUS_SYSTEM_BUS_ADDRESS", BUS_ADDRESS)
+    path = address.partition(";")[0].partition("unix:path=")[2].partition(",")[0]
+    if not path:
+        return ""  # another kind of address: asking BlueZ will tell
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.settimeout(_TIMEOUT_S)
+        try:
+            probe.connect(path)
+        except OSError as error:
+            return f"{path}: {error.strerror or 'no answer'}"
+    return ""
 
 
 def _version() -> str:

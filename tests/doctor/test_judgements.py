@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from phone_link.errors import ChannelError, LinkClosed, LinkTimeout, PhoneAbsent, UnknownPeer
+from phone_link.transport.bluez.objects import Adapter
 from phonevault.doctor import bluetooth, directories, fuse, limits, phones, programs, sleep, swap
 from phonevault.doctor.finding import Finding, Status
 
@@ -248,22 +249,20 @@ def test_directories(facts: directories.Facts, check: str, expected: Status) -> 
 
 # -- Bluetooth ------------------------------------------------------------------------------------------------
 
-HCI0 = bluetooth.Adapter("hci0", "00:11:22:33:44:55", powered=True, device_class=0x1C010C)
-GOOD_BLUETOOTH = bluetooth.Facts(
-    "", running=True, version="5.66", adapters=(HCI0,), kernel_adapters=("hci0",)
-)
+HCI0 = Adapter("/org/bluez/hci0", "00:11:22:33:44:55", True, False, classic=True, bluez_version="5.66")
+GOOD_BLUETOOTH = bluetooth.Facts("", version="5.66", adapters=(HCI0,), kernel_adapters=("hci0",))
 
 
 @pytest.mark.parametrize(
     ("change", "check", "lacking"),
     [
         ({"bus": "no such file"}, "system-bus", True),
-        ({"running": False}, "bluez", True),
+        ({"absence": "does not run"}, "bluez", True),
         ({"refusal": "Access denied"}, "bluez", True),
         ({"adapters": ()}, "bluetooth-adapter", True),
         ({"adapters": (), "kernel_adapters": ()}, "bluetooth-adapter", True),
         ({"adapters": (replace(HCI0, powered=False),)}, "bluetooth-adapter", True),
-        ({"adapters": (replace(HCI0, device_class=0),)}, "bluetooth-adapter", True),
+        ({"adapters": (replace(HCI0, classic=False),)}, "bluetooth-adapter", True),
         ({"adapters": (replace(HCI0, powered=False), HCI0)}, "bluetooth-adapter", False),
         ({}, "bluetooth-adapter", False),
         ({}, "bluez", False),
@@ -290,25 +289,6 @@ def test_bluetooth_is_a_problem_only_if_a_phone_needs_it(
 )
 def test_rfkill(switches: list[bluetooth.Switch], expected: Status) -> None:
     assert status(bluetooth.judge_switches(switches, needed=True)) is expected
-
-
-def variant(kind: str, value: object) -> dict[str, object]:
-    return {"type": kind, "data": value}
-
-
-def test_adapters_are_read_from_what_busctl_writes() -> None:
-    members = {"Address": variant("s", "00:11"), "Powered": variant("b", True), "Class": variant("u", 12)}
-    objects = [
-        {"/org/bluez/hci1": {"org.bluez.Adapter1": members}, "/org/bluez": {"org.bluez.AgentManager1": {}}}
-    ]
-    assert bluetooth.adapters_of(objects) == (bluetooth.Adapter("hci1", "00:11", True, 12),)
-
-
-@pytest.mark.parametrize(
-    "objects", [None, [], [[]], [{}], [{"/a": 1}], [{"/a": {"org.bluez.Adapter1": []}}], {}]
-)
-def test_malformed_answers_show_no_adapter(objects: object) -> None:
-    assert bluetooth.adapters_of(objects) == ()
 
 
 # -- phones ---------------------------------------------------------------------------------------------------

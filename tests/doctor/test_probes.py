@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import os
 import socket
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from dbus_fast import Variant
+from support.mock_bluez import DENY_BLUEZ, Air, MockBluez, dbus_daemon
+from support.needs import need_program
 
-from phonevault.doctor import bluetooth, bus, directories, fuse, swap
+from phonevault.doctor import bluetooth, directories, fuse, swap
 from phonevault.doctor.finding import Finding, Status, fine
 from phonevault.doctor.run import Check, run
 
@@ -94,30 +97,30 @@ def test_the_file_system_of_a_swap_file_is_found(tmp_path: Path) -> None:
     assert swap._kind_of_area(str(tmp_path / "missing")) == swap.UNKNOWN
 
 
-# -- the bus --------------------------------------------------------------------------------------------------
-
-
-@contextmanager
-def silent_bus(monkeypatch: pytest.MonkeyPatch, directory: Path) -> Iterator[None]:
-    """A socket at which a bus could be, which takes connections and never says a word."""
-    with socket.socket(socket.AF_UNIX) as server:
-        os.chdir(directory)
-        server.bind("bus")
-        server.listen()
-        monkeypatch.setenv("DBUS_SYSTEM_BUS_ADDRESS", "unix:path=bus,guid=0")
-        yield
-
-
-def fake_busctl(monkeypatch: pytest.MonkeyPatch, directory: Path, script: str) -> None:
-    """A shell script named busctl in PATH, for answers that no bus here gives."""
-    program = directory / "busctl"
-    program.write_text(f"#!/bin/sh\n{script}\n")
-    program.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{directory}:{os.environ['PATH']}")
+# -- the bus and a mock of BlueZ on it ------------------------------------------------------------------------
 
 
 def by_check(findings: list[Finding]) -> dict[str, Finding]:
     return {finding.check: finding for finding in findings}
+
+
+@pytest.fixture
+def short_directory() -> Iterator[Path]:
+    """The name of a socket is limited to 107 bytes."""
+    with tempfile.TemporaryDirectory(prefix="pvd") as name:
+        yield Path(name)
+
+
+@pytest.fixture
+def bluez(short_directory: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[MockBluez]:
+    need_program("dbus-daemon")
+    with dbus_daemon(short_directory, "pc") as address:
+        monkeypatch.setenv("DBUS_SYSTEM_BUS_ADDRESS", address)
+        air = Air()
+        try:
+            yield air.station(address, "00:11:22:33:44:55", "laptop")
+        finally:
+            air.end()
 
 
 def test_no_bus_at_all(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -126,48 +129,61 @@ def test_no_bus_at_all(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     assert by_check(bluetooth.look(needed=True))["system-bus"].status is Status.PROBLEM
 
 
-def test_a_bus_that_says_nothing_is_given_up(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(bus, "_TIMEOUT_S", 0.2)
-    with silent_bus(monkeypatch, tmp_path):
-        fake_busctl(monkeypatch, tmp_path, "exec sleep 60")
-        found = by_check(bluetooth.look(needed=True))
-    assert found["system-bus"].status is Status.PROBLEM
-    assert "no answer in time" in found["system-bus"].found
+def test_a_bus_that_says_nothing_is_given_up(monkeypatch: pytest.MonkeyPatch, short_directory: Path) -> None:
+    monkeypatch.setattr(bluetooth, "_TIMEOUT_S", 0.3)
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(f"{short_directory}/bus")
+        server.listen()
+        monkeypatch.setenv("DBUS_SYSTEM_BUS_ADDRESS", f"unix:path={short_directory}/bus,guid=0")
+        assert by_check(bluetooth.look(needed=True))["bluez"].status is Status.PROBLEM
 
 
-def test_no_tool_to_ask_with(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.chdir(tmp_path)
-    with silent_bus(monkeypatch, tmp_path):
-        monkeypatch.setenv("PATH", str(tmp_path))
-        assert by_check(bluetooth.look(needed=True))["bluez"].status is Status.WARNING
+def test_a_bus_without_bluez(monkeypatch: pytest.MonkeyPatch, short_directory: Path) -> None:
+    need_program("dbus-daemon")
+    with dbus_daemon(short_directory, "pc") as address:
+        monkeypatch.setenv("DBUS_SYSTEM_BUS_ADDRESS", address)
+        found = by_check(bluetooth.look(needed=False))
+    assert found["system-bus"].status is Status.OK
+    assert "does not run" in found["bluez"].found
 
 
-ADAPTER = (
-    '{"type":"a{oa{sa{sv}}}","data":[{"/org/bluez/hci0":{"org.bluez.Adapter1":{"Address":{"type":"s","data":'
-    '"00:11:22:33:44:55"},"Class":{"type":"u","data":1835276},"Powered":{"type":"b","data":true}}}}]}'
-)
-HAS_OWNER = """case "$*" in *NameHasOwner*) echo '{"type":"b","data":[true]}'; exit 0;; esac"""
+def test_a_bus_that_keeps_users_from_bluez(monkeypatch: pytest.MonkeyPatch, short_directory: Path) -> None:
+    need_program("dbus-daemon")
+    with dbus_daemon(short_directory, "pc", DENY_BLUEZ) as address:
+        monkeypatch.setenv("DBUS_SYSTEM_BUS_ADDRESS", address)
+        air = Air()
+        try:
+            air.station(address, "00:11:22:33:44:55", "laptop")
+            finding = by_check(bluetooth.look(needed=True))["bluez"]
+        finally:
+            air.end()
+    assert finding.status is Status.PROBLEM
+    assert "group bluetooth" in finding.advice
 
 
 @pytest.mark.parametrize(
-    ("script", "check", "status", "text"),
+    ("change", "status", "text"),
     [
-        (f"{HAS_OWNER}\necho '{ADAPTER}'", "bluetooth-adapter", Status.OK, "hci0 (00:11:22:33:44:55)"),
-        (f"{HAS_OWNER}\necho Access denied >&2; exit 1", "bluez", Status.PROBLEM, "Access denied"),
-        (f"{HAS_OWNER}\necho no-json", "bluez", Status.PROBLEM, "no answer"),
-        ("""echo '{"type":"b","data":[false]}'""", "bluez", Status.PROBLEM, "does not run"),
+        ({}, Status.OK, "hci0 (00:11:22:33:44:55), on"),
+        ({"Class": Variant("u", 0)}, Status.PROBLEM, "no Bluetooth Classic"),
+        ({"Powered": Variant("b", False)}, Status.PROBLEM, "switched off"),
     ],
 )
-def test_answers_of_the_bus(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, script: str, check: str, status: Status, text: str
+def test_an_adapter_as_bluez_shows_it(
+    bluez: MockBluez, change: dict[str, Variant], status: Status, text: str
 ) -> None:
-    monkeypatch.chdir(tmp_path)
-    with silent_bus(monkeypatch, tmp_path):
-        fake_busctl(monkeypatch, tmp_path, script)
-        finding = by_check(bluetooth.look(needed=True))[check]
+    assert bluez.adapter is not None
+    bluez.adapter |= {"Class": Variant("u", 0x1C010C), **change}
+    finding = by_check(bluetooth.look(needed=True))["bluetooth-adapter"]
     assert finding.status is status
     assert text in finding.found
+
+
+def test_no_adapter(bluez: MockBluez) -> None:
+    bluez.adapter = None
+    found = by_check(bluetooth.look(needed=False))
+    assert found["bluez"].status is Status.OK
+    assert found["bluetooth-adapter"].status is Status.WARNING
 
 
 def test_rfkill_is_read(tmp_path: Path) -> None:
