@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from benchmark import link, throughput
+from benchmark import airtime, link, throughput
 
 
 def main() -> int:
@@ -24,8 +24,14 @@ def main() -> int:
     unlock.set_defaults(measure=link.unlock, rounds=15)
     outage = subjects.add_parser("outage", help="radio dead to frozen, locked; back to unlocked")
     outage.set_defaults(measure=link.outage, rounds=5)
+    air = subjects.add_parser(
+        "airtime", help="heartbeats of an idle folder on the air, with and without sniff mode"
+    )
+    air.add_argument("--seconds", type=float, default=30, help="for each setting (%(default)s)")
+    air.set_defaults(measure=airtime.run)
     for subject in (rates, unlock, outage):
         subject.add_argument("--rounds", type=int, help="repetitions")
+    for subject in (rates, unlock, outage, air):
         subject.add_argument("--json", type=Path, metavar="FILE", help="all values as JSON")
     arguments = parser.parse_args()
     return int(arguments.measure(arguments))

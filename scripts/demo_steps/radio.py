@@ -18,15 +18,15 @@ class Radio:
 
     def __init__(self, world: World) -> None:
         self._control = world.radio_dir / "control"
-        self._phone = world.radio_dir / "phone.hci"
-        self._computer = world.radio_dir / "computer.hci"
-        self.listen_spec = f"bumble:unix:{self._phone}"
-        self.connect_spec = f"bumble:unix:{self._computer}/{PHONE_ADDRESS}"
+        self.phone_hci = world.radio_dir / "phone.hci"
+        self.computer_hci = world.radio_dir / "computer.hci"
+        self.listen_spec = f"bumble:unix:{self.phone_hci}"
+        self.connect_spec = f"bumble:unix:{self.computer_hci}/{PHONE_ADDRESS}"
         program = world.start(
             "the radio",
             *("python", "-m", "phone_link.virtual.radio"),
-            *("--controller", f"{PHONE_ADDRESS}={self._phone}"),
-            *("--controller", f"{COMPUTER_ADDRESS}={self._computer}"),
+            *("--controller", f"{PHONE_ADDRESS}={self.phone_hci}"),
+            *("--controller", f"{COMPUTER_ADDRESS}={self.computer_hci}"),
             *("--control", self._control),
         )
         program.wait_for(r"ready")
@@ -34,6 +34,10 @@ class Radio:
     def phone_in_range(self, here: bool) -> None:
         """Lets the phone walk away or come back."""
         self._say(f"range {PHONE_ADDRESS} {'on' if here else 'off'}")
+
+    def sniff(self, slots: int) -> None:
+        """Sniff mode with an interval in slots of 0.625 ms; 0 for active mode."""
+        self._say(f"sniff {PHONE_ADDRESS} {slots}")
 
     def link(self) -> dict[str, bool]:
         """How the two adapters are connected: authenticated, encrypted, heard; empty if they are not."""
