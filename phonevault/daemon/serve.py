@@ -192,7 +192,7 @@ def _recover(plan: MountPlan, warn: Callable[[str], None]) -> None:
     """
     from phonevault.fs.recovery import recover
 
-    found = recover(plan.vault / JOURNAL, plan.vault / "tree", look_only=plan.read_only)
+    found = recover(plan.vault / JOURNAL, plan.vault / "tree", shared=plan.shared, look_only=plan.read_only)
     if found.put_back:
         warn(f"the last mount was killed: {found.put_back} half-done write(s) were undone")
     if found.waiting:

@@ -43,7 +43,7 @@ class EncryptedFileSystem:
         block_size: plaintext bytes of a block or data unit.
         shared: other hosts change the ciphertext too.
         read_only: nothing is ever changed (the kernel refuses it).
-        journal: the directory of journals, recovered before; None goes without (a ``kill -9`` can then tear a block).
+        journal: the directory of journals, recovered before; None for a mount that changes nothing.
     """
 
     def __init__(
@@ -80,7 +80,7 @@ class EncryptedFileSystem:
     @property
     def crash_safe(self) -> bool:
         """Whether the death of this process at any moment loses nothing that was acknowledged."""
-        return self._read_only or self._core.journal.safe
+        return self._core.journal.safe
 
     def unlock(self, vmk: Secret, epoch: int = 1) -> None:
         """Derive the keys; ``vmk`` is not kept.

@@ -13,6 +13,7 @@ import logging
 import mmap
 import os
 import secrets
+import stat
 import threading
 from dataclasses import dataclass
 from pathlib import Path
@@ -92,9 +93,13 @@ class Journal:
         owner: the layout.
         path: of the journal file; None if the memory is this process's own and dies with it.
         fd: of the journal file, which holds its lock.
+        safe: the death of this process at any moment loses nothing.
     """
 
-    def __init__(self, memory: mmap.mmap, owner: Owner, path: Path | None = None, fd: int = -1) -> None:
+    def __init__(
+        self, memory: mmap.mmap, owner: Owner, path: Path | None = None, fd: int = -1, *, safe: bool = True
+    ) -> None:
+        self.safe = safe
         self._area_bytes = owner.area_bytes
         self._path = path
         self._fd = fd
@@ -104,11 +109,6 @@ class Journal:
         self._waiting = 0
         self.held: dict[int, Held] = {}
         """By inode: changes that could neither be finished nor be undone."""
-
-    @property
-    def safe(self) -> bool:
-        """Whether what is in the slots outlives this process."""
-        return self._path is not None
 
     def take(self) -> Slot:
         """A free slot, until it is given back; waits for one."""
@@ -158,21 +158,28 @@ class Journal:
 
 
 def journal_in(directory: Path | None, area_bytes: int) -> Journal:
-    """A journal file in that directory; where there can be none, this is told to the log, and the slots are volatile."""
-    if directory is not None:
-        try:
-            return open_journal(directory, area_bytes)
-        except OSError as error:
-            log.warning(
-                "no journal: a kill -9 in the middle of a write can damage a block: %s", error.strerror
-            )
-    return volatile_journal(area_bytes)
+    """A journal file in that directory; where there can be none, this is told to the log, and the slots are volatile.
+
+    A mount that changes nothing (without a directory, or on a read-only store) needs none.
+    """
+    if directory is None or os.statvfs(directory.parent).f_flag & os.ST_RDONLY:
+        return volatile_journal(area_bytes, safe=True)
+    try:
+        return open_journal(directory, area_bytes)
+    except OSError as error:
+        log.warning("no journal: a kill -9 in the middle of a write can damage a block: %s", error.strerror)
+        return volatile_journal(area_bytes)
 
 
-def volatile_journal(area_bytes: int) -> Journal:
-    """Slots in this process's own memory: they put a failed change back, but do not outlive a ``kill -9``."""
+def volatile_journal(area_bytes: int, *, safe: bool = False) -> Journal:
+    """Slots in this process's own memory: they undo a failed change, but do not outlive a ``kill -9``.
+
+    Args:
+        area_bytes: ciphertext of one request.
+        safe: nothing will be changed, so nothing can be torn.
+    """
     owner = Owner(SLOTS, _whole_pages(area_bytes), 0, bytes(16), bytes(16))
-    return Journal(mmap.mmap(-1, owner.file_bytes), owner)
+    return Journal(mmap.mmap(-1, owner.file_bytes), owner, safe=safe)
 
 
 def open_journal(directory: Path, area_bytes: int) -> Journal:
@@ -186,7 +193,7 @@ def open_journal(directory: Path, area_bytes: int) -> Journal:
         OSError: the backing store has no locks, cannot reserve room, has none, or does not let us in.
     """
     with contextlib.suppress(FileExistsError):
-        directory.mkdir(0o700)
+        directory.mkdir(stat.S_IMODE(directory.parent.stat().st_mode))
     for _ in range(_TRIES):
         name = secrets.token_hex(8)
         path = directory / name

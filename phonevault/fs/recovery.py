@@ -40,7 +40,9 @@ _NO_LOCKS = frozenset({errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVA
 class RecoveryFailed(OSError):
     """What a dead mount left half done cannot be put back now; the journal keeps it."""
 
-    hint = "see that the vault's file system is writable and has room, then mount again"
+    def __init__(self, error: OSError, journal: Path, hint: str = "") -> None:
+        super().__init__(error.errno, error.strerror, str(journal))
+        self.hint = hint or "see that the vault's file system works and has room, then mount again"
 
 
 @dataclass
@@ -51,7 +53,7 @@ class Recovered:
         put_back: changes that were half done, and are undone now.
         waiting: changes that would be looked at, if this were not a look only.
         dropped: names of journal files of no use: of an earlier run of this machine, copied, or damaged.
-        foreign: names of those that another machine left.
+        foreign: names of those that another machine or, beside a shared mount, another user left.
     """
 
     put_back: int = 0
@@ -69,39 +71,41 @@ class _Promise:
     slot_at: int
 
 
-def recover(journal: Path, tree: Path, *, look_only: bool = False) -> Recovered:
+def recover(journal: Path, tree: Path, *, shared: bool = False, look_only: bool = False) -> Recovered:
     """Put back every change under way in journals whose mount is gone, and remove them.
 
     Args:
         journal: ``VAULT/journal``; it need not exist.
         tree: ``VAULT/tree``.
-        look_only: change nothing, tell what is there.
+        shared: other mounts may live, also those of users whose journals are closed to this one.
+        look_only: change nothing, tell what is there. On a read-only store that is so anyway.
 
     Raises:
         RecoveryFailed: the backing store refused; what was not put back is still in the journal.
     """
     found = Recovered()
-    with contextlib.ExitStack() as stack:
-        try:
-            flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-            directory = os.open(journal, flags)
-        except FileNotFoundError:
-            return found
-        except OSError as error:
-            raise RecoveryFailed(error.errno, error.strerror, str(journal)) from None
-        stack.callback(os.close, directory)
-        try:
-            left = list(_left_behind(directory, found, stack, look_only=look_only))
+    try:
+        with contextlib.ExitStack() as stack:
+            directory = os.open(journal, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            stack.callback(os.close, directory)
+            look_only = look_only or bool(os.fstatvfs(directory).f_flag & os.ST_RDONLY)
+            left = list(_left_behind(directory, found, stack, shared=shared, look_only=look_only))
             promises = [promise for _, some in left for promise in some]
-            found.waiting = len(promises)
             if look_only:
+                found.waiting = len(promises)
                 return found
-            found.put_back = _put_all_back(promises, tree)
-            found.waiting = 0
+            found.put_back = _put_all_back(promises, tree, shared=shared)
             for name, _ in left:
                 os.unlink(name, dir_fd=directory)
-        except OSError as error:
-            raise RecoveryFailed(error.errno, error.strerror, str(journal)) from error
+    except FileNotFoundError:
+        return found
+    except PermissionError as error:
+        if shared or look_only:
+            return found
+        hint = "another user mounted the vault last: mount it once as that user, or as root"
+        raise RecoveryFailed(error, journal, hint) from None
+    except OSError as error:
+        raise RecoveryFailed(error, journal) from error
     return found
 
 
@@ -128,17 +132,22 @@ def is_of(fd: int, file_id: bytes) -> bool:
 
 
 def _left_behind(
-    directory: int, found: Recovered, stack: contextlib.ExitStack, *, look_only: bool
+    directory: int, found: Recovered, stack: contextlib.ExitStack, *, shared: bool, look_only: bool
 ) -> Iterator[tuple[str, list[_Promise]]]:
     """Name and promises of each journal of this machine's run whose owner is gone; its lock is held until ``stack`` ends."""
-    for name in sorted(os.listdir(directory)):
-        if not FILE_NAME.fullmatch(name):
-            continue
-        flags = (os.O_RDONLY if look_only else os.O_RDWR) | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    flags = (os.O_RDONLY if look_only else os.O_RDWR) | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    with os.scandir(directory) as entries:
+        files = [entry.name for entry in entries if entry.is_file(follow_symlinks=False)]
+    for name in sorted(filter(FILE_NAME.fullmatch, files)):
         try:
             fd = os.open(name, flags, dir_fd=directory)
         except FileNotFoundError:
             continue  # its mount ended meanwhile
+        except PermissionError:
+            if not shared:
+                raise
+            found.foreign.append(name)
+            continue
         stack.callback(os.close, fd)
         if not _lock(fd):
             continue
@@ -195,7 +204,7 @@ def _promises(fd: int, owner: Owner) -> list[_Promise]:
 # -- their targets --------------------------------------------------------------------------------------------
 
 
-def _put_all_back(promises: list[_Promise], tree: Path) -> int:
+def _put_all_back(promises: list[_Promise], tree: Path, *, shared: bool) -> int:
     wanted = {promise.record.inode for promise in promises}
     if not wanted:
         return 0
@@ -204,11 +213,23 @@ def _put_all_back(promises: list[_Promise], tree: Path) -> int:
         files = _files_of(tree, wanted, stack)
         for promise in promises:
             fd = files.get(promise.record.inode)
-            # A file that is not there any more lost its last name: nobody can miss what was in it.
-            if fd is not None and _is_half_done(fd, promise.record):
+            if fd is None:
+                continue  # it lost its last name: nobody can miss what was in it
+            if shared:
+                _take_turn(fd)
+            if _is_half_done(fd, promise.record):
                 _undo(fd, promise)
                 done += 1
     return done
+
+
+def _take_turn(fd: int) -> None:
+    """Other hosts' requests on the file wait until it is closed, as those of a shared mount do."""
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise
 
 
 def _is_half_done(fd: int, record: Record) -> bool:

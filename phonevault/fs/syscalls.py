@@ -23,12 +23,14 @@ STATX_BTIME = 0x800
 _libc = ctypes.CDLL(None, use_errno=True)
 _fallocate = getattr(_libc, "fallocate64", _libc.fallocate)
 _fallocate.argtypes = [ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64]
+_sync_file_range = getattr(_libc, "sync_file_range", None)
 _statx = getattr(_libc, "statx", None)
 _STATX_MASK = Struct("=I")
 _STATX_BIRTH = Struct("=qI")
 _STATX_BIRTH_AT = 80
 _STATX_BYTES = 256
 _OFFSET_MAX = (1 << 63) - 1
+_SYNC_WAIT_WRITE_WAIT = 7
 _FLAGS = Struct("@l")
 _FS_IOC_GETFLAGS, _FS_IOC_SETFLAGS = 0x80086601, 0x40086602
 _FS_NOCOW_FL = 0x00800000
@@ -85,3 +87,18 @@ def set_no_copy_on_write(fd: int) -> None:
     with contextlib.suppress(OSError):
         (flags,) = _FLAGS.unpack(fcntl.ioctl(fd, _FS_IOC_GETFLAGS, bytes(_FLAGS.size)))
         fcntl.ioctl(fd, _FS_IOC_SETFLAGS, _FLAGS.pack(flags | _FS_NOCOW_FL))
+
+
+def write_out(fd: int, length: int) -> None:
+    """Write the first bytes of a file to the disk and wait until they are written: sync_file_range(2), else fdatasync(2).
+
+    Raises:
+        OSError: as the system call.
+    """
+    if _sync_file_range is not None:
+        if not _sync_file_range(fd, ctypes.c_int64(0), ctypes.c_int64(length), _SYNC_WAIT_WRITE_WAIT):
+            return
+        number = ctypes.get_errno() or errno.EIO
+        if number not in (errno.ENOSYS, errno.EINVAL, errno.ESPIPE):
+            raise OSError(number, os.strerror(number))
+    os.fdatasync(fd)

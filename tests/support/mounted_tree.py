@@ -109,7 +109,7 @@ class MountedTree:
 
 @contextlib.contextmanager
 def mounted_tree(base: Path, cipher: str = "aes-256-gcm", *options: str) -> Iterator[MountedTree]:
-    """``options``: shared, read_only, allow_other."""
+    """``options``: shared, read_only, allow_other; faulty: see ``support.faults``."""
     need_fuse()
     tree = MountedTree(base, cipher, *options)
     tree.start()

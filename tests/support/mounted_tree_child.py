@@ -19,12 +19,17 @@ from phonevault.fs.recovery import recover
 from phonevault.fuse.mount import MountOptions, mount, unmount
 from phonevault.fuse.session import Session
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from support import faults
+
 VAULT_ID = bytes(16)
 BLOCK_SIZES = {"aes-256-gcm": 4096, "aes-256-xts": 65536}
 
 
 def main() -> None:
     base, cipher, options = Path(sys.argv[1]), sys.argv[2], sys.argv[3:]
+    if "faulty" in options:
+        faults.install(base / "faults")
     read_only = "read_only" in options
     tree, mountpoint = base / "tree", base / "mnt"
     vmk = Secret.take(bytearray(range(32)))
@@ -33,7 +38,7 @@ def main() -> None:
         tree.mkdir()
         siv = AESSIV(derive(vmk, VAULT_ID, labels.NAMES).view)
         (tree / FILE_NAME).write_bytes(seal_directory_id(siv, new_directory_id()))
-    found = recover(base / "journal", tree, look_only=read_only)
+    found = recover(base / "journal", tree, shared="shared" in options, look_only=read_only)
     filesystem = EncryptedFileSystem(
         tree,
         VAULT_ID,
@@ -41,7 +46,7 @@ def main() -> None:
         BLOCK_SIZES[cipher],
         shared="shared" in options,
         read_only=read_only,
-        journal=None if "no_journal" in options else base / "journal",
+        journal=base / "journal",
     )
     filesystem.unlock(vmk)
     fd = mount(

@@ -6,28 +6,27 @@ One object serves every handle of a file, so that no two of them disagree on siz
 from __future__ import annotations
 
 import contextlib
-import errno
 import logging
 import os
 import threading
 from abc import ABC, abstractmethod
 from dataclasses import replace
 
+from phonevault.fs.contents.stored_file import StoredFile
 from phonevault.fs.contents.turns import HostTurns
 from phonevault.fs.errors import FileDamaged
 from phonevault.fs.format.file_header import KEY_BYTES, FileHeader, open_header, parse_header, seal_header
 from phonevault.fs.format.layout import HEADER_BYTES, Layout
-from phonevault.fs.journal import Held, Journal, Slot, volatile_journal
+from phonevault.fs.journal import Journal, volatile_journal
 from phonevault.fs.key_arena import KeyArena
 from phonevault.fs.keys import TreeKeys
-from phonevault.fs.recovery import is_of, put_back
 
 log = logging.getLogger(__name__)
 
 _LONGEST_WRITE_BYTES = 1 << 20
 
 
-class ContentFile(ABC):
+class ContentFile(StoredFile, ABC):
     """Contents of one file.
 
     Args:
@@ -41,16 +40,11 @@ class ContentFile(ABC):
     """``FileHeader.cipher`` of the subclass."""
 
     def __init__(self, fd: int, layout: Layout, shared: bool = False, journal: Journal | None = None) -> None:
-        self.fd = fd
+        super().__init__(fd, journal or volatile_journal(layout.scratch_bytes(_LONGEST_WRITE_BYTES)))
         self.guard = threading.Lock()
         self.lock = HostTurns(fd, self.guard, self._look_again) if shared else self.guard
         self._layout = layout
         self._shared = shared
-        self._journal = journal or volatile_journal(layout.scratch_bytes(_LONGEST_WRITE_BYTES))
-        status = os.fstat(fd)
-        self._inode = status.st_ino
-        self._cipher_size = status.st_size
-        self._sync_failed = False
         self._header: FileHeader | None = None
         self._stored_header = b""
         self._arena: KeyArena | None = None
@@ -134,21 +128,6 @@ class ContentFile(ABC):
                 self._shrink_back(keys, total, cipher, plain)
                 raise
 
-    def sync(self, *, data_only: bool) -> None:
-        """Return when the ciphertext is on stable storage.
-
-        Raises:
-            OSError: of the backing file. The kernel tells a lost write once for each open file, and all handles share ours:
-                so after an EIO this fails until the file was closed by all.
-        """
-        if self._sync_failed:
-            raise OSError(errno.EIO, "data was lost before")
-        try:
-            (os.fdatasync if data_only else os.fsync)(self.fd)
-        except OSError as error:
-            self._sync_failed = error.errno == errno.EIO
-            raise
-
     def _write_or_undo(
         self, keys: TreeKeys, offset: int, data: memoryview, cipher: memoryview, plain: memoryview
     ) -> None:
@@ -162,7 +141,7 @@ class ContentFile(ABC):
     def _truncate(self, keys: TreeKeys, size: int, cipher: memoryview, plain: memoryview) -> None:
         total = self.size()
         if size == 0:
-            self._settle()
+            self.settle()
             os.ftruncate(self.fd, 0)
             self._cipher_size = 0
             self._drop_key()
@@ -203,81 +182,15 @@ class ContentFile(ABC):
     def _put(
         self, sealed: memoryview, where: int, end: int | None = None, *, in_one_piece: bool = True
     ) -> None:
-        """Write ciphertext, then cut the file at ``end``: both, or neither.
-
-        Args:
-            sealed: ciphertext, at least one byte.
-            where: offset in the ciphertext file.
-            end: new length of the ciphertext file; None if what is written may at most extend it.
-            in_one_piece: a part of it would be damage, so the journal must know. A page of the kernel is always written whole.
-
-        Raises:
-            OSError: of the backing file; what was there before is there again.
-        """
-        if self._journal.held:
-            self._settle()
-        slot = self._journal.take()
-        try:
-            self._put_by(slot, sealed, where, end, in_one_piece=in_one_piece)
-        finally:
-            self._journal.give_back(slot)
-
-    def _put_by(
-        self, slot: Slot, sealed: memoryview, where: int, end: int | None, *, in_one_piece: bool
-    ) -> None:
-        size, length = self._cipher_size, len(sealed)
-        old = slot.old[: max(0, min(length, size - where))]
-        if old:
-            old = old[: os.preadv(self.fd, [old], where)]
-        if in_one_piece:
-            self._promise(slot, where, size, old, sealed)
-        done = 0
-        try:
-            done = os.pwrite(self.fd, sealed, where)
-            while done < length:
-                done += os.pwrite(self.fd, sealed[done:], where + done)
-            if end is not None:
-                os.ftruncate(self.fd, end)
-        except OSError:
-            self._take_back(slot, where, size, old[:done], sealed)
-            raise
-        slot.end()
-        self._cipher_size = max(size, where + done) if end is None else end
-
-    def _promise(self, slot: Slot, where: int, size: int, old: memoryview, sealed: memoryview) -> bytes:
-        """Tell the journal of a change; returns the file's id."""
+        """Write ciphertext of this file: see :meth:`StoredFile.replace`."""
         if self._header is None:
             raise AssertionError("contents are written before their header is known")
-        slot.begin(self._inode, where, size, len(old), self._header.file_id, sealed)
-        return self._header.file_id
-
-    def _take_back(self, slot: Slot, where: int, size: int, old: memoryview, sealed: memoryview) -> None:
-        """A change failed. If the backing store does not even take the old bytes back, the journal keeps them."""
-        file_id = self._promise(slot, where, size, old, sealed)
-        slot.go_back()
         try:
-            put_back(self.fd, old, where, size)
-        except OSError as error:
-            log.error("inode %d: a failed change cannot be undone yet: %s", self._inode, error.strerror)
-            self._journal.hold(self._inode, Held(slot, old, where, size, file_id))
-        else:
-            slot.end()
-        if not size:
-            self._drop_key()
-
-    def _settle(self) -> None:
-        """Undo what could not be undone before.
-
-        Raises:
-            OSError: it still cannot.
-        """
-        held = self._journal.held.get(self._inode)
-        if held is None:
-            return
-        if is_of(self.fd, held.file_id):
-            put_back(self.fd, held.old, held.offset, held.size)
-            self._cipher_size = held.size
-        self._journal.let_go(self._inode)
+            self.replace(self._header.file_id, sealed, where, end, in_one_piece=in_one_piece)
+        except OSError:
+            if not self._cipher_size:
+                self._drop_key()
+            raise
 
     # -- key ----------------------------------------------------------------------------------------------
 
@@ -307,10 +220,12 @@ class ContentFile(ABC):
         self._stored_header = seal_header(header, keys.file_keys, slot[: KEY_BYTES[self.cipher_id]])
         return self._stored_header
 
-    def _mark_sparse(self, keys: TreeKeys) -> None:
-        """Set the sparse flag, durably, before the first hole is made.
+    def _mark_sparse(self, keys: TreeKeys, *, behind_the_end: bool = False) -> None:
+        """Set the sparse flag before the first hole is made.
 
-        A power cut that kept the hole and lost the flag would leave damage.
+        A power cut that kept a hole and lost the flag would leave damage. Inside the file that would be damage of what was
+        there before, so the flag must be on stable storage. Behind the end (where the kernel's write-back, out of order, makes
+        holes for a moment) it is enough that it was written out before the length can be.
         """
         header, _ = self._unlocked(keys)
         if not header.sparse and self._slot is not None:
@@ -318,7 +233,10 @@ class ContentFile(ABC):
             raw = seal_header(header, keys.file_keys, self._slot[: KEY_BYTES[self.cipher_id]])
             self._put(memoryview(raw), 0)
             self._header, self._stored_header = header, raw
-            self.sync(data_only=True)
+            if behind_the_end:
+                self.write_out(HEADER_BYTES)
+            else:
+                self.sync(data_only=True)
 
     def _adopt(self, arena: KeyArena, header: FileHeader, slot: memoryview) -> tuple[FileHeader, memoryview]:
         self._arena, self._header, self._slot = arena, header, slot

@@ -143,7 +143,7 @@ class GcmFile(SparseFile):
             self._put(memoryview(raw), 0)
             return b""
         if holes:
-            self._mark_sparse(keys)
+            self._mark_sparse(keys, behind_the_end=True)
         if first >= blocks and total % self._layout.block_size:
             self._pad_last(keys, total, cipher, plain)
         return b""

@@ -57,7 +57,7 @@ class SparseFile(ContentFile):
             OSError: of the backing store; EOPNOTSUPP if it has no holes.
         """
         with self.lock:
-            self._settle()
+            self.settle()
             end = min(end, self.size())
             low, high = self._holes.whole_units(offset, end, self.size())
             if low < high:
@@ -76,7 +76,7 @@ class SparseFile(ContentFile):
             FileDamaged, OSError: as :meth:`reserve` and :meth:`punch`.
         """
         with self.lock:
-            self._settle()
+            self.settle()
             self._reserve(offset, end)
             inside = min(end, self.size())
             low, high = self._holes.whole_units(offset, inside, self.size())

@@ -80,7 +80,7 @@ class XtsFile(SparseFile):
         if first > total:
             self._write_run(keys, total, first, total, memoryview(bytes(first - total)), cipher, plain)
         if page > page_end:
-            self._mark_sparse(keys)
+            self._mark_sparse(keys, behind_the_end=True)
             self._set_length(self._layout.cipher_size(page))
         if offset > max(page, page_end):
             start = max(page, page_end)
@@ -152,7 +152,7 @@ class XtsFile(SparseFile):
 
     def _set_length(self, length: int) -> None:
         """Cut or extend where nothing has to be written; in one step."""
-        self._settle()
+        self.settle()
         os.ftruncate(self.fd, length)
         self._cipher_size = length
 
