@@ -150,6 +150,9 @@ class ContentFile(StoredFile, ABC):
             self._write(keys, size - 1, memoryview(b"\0"), cipher, plain)
         elif size < total:
             self._cut(keys, size, total, cipher, plain)
+        else:
+            # A new time of change, also where the size stays (ftruncate(2)).
+            os.ftruncate(self.fd, self._cipher_size)
 
     def _shrink_back(self, keys: TreeKeys, total: int, cipher: memoryview, plain: memoryview) -> None:
         """A write failed after a gap in front of it was made: take the gap back."""
