@@ -15,7 +15,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from .envelope import MAX_FILE_BYTES, SealedHeader, encode_file, parse_file
+from .envelope import MAX_FILE_BYTES, SealedHeader, encode_file, parse_file, verify_mac
 from .errors import (
     HeaderBusy,
     HeaderChanged,
@@ -24,6 +24,7 @@ from .errors import (
     HeaderTooNew,
     HeaderUnreadable,
     HeaderWriteFailed,
+    KeyslotsError,
     NotAVault,
 )
 from .header import Header
@@ -100,6 +101,56 @@ def load(vault_dir: Path) -> Loaded:
             return _choose(directory)
         finally:
             os.close(directory)
+
+
+def copies(vault_dir: Path) -> dict[str, SealedHeader | KeyslotsError | None]:
+    """Read both copies: each as read (its MAC not verified), or what is wrong with it, or None if there is none.
+
+    Raises:
+        NotAVault, HeaderBusy: as for `lock`.
+        HeaderUnreadable: permission denied.
+    """
+    with lock(vault_dir, shared=True) as directory:
+        found = {name: _read_copy(directory, name) for name in (MAIN, BACKUP)}
+    return {name: None if isinstance(copy, _Missing) else copy for name, copy in found.items()}
+
+
+def rewrite_copy(vault_dir: Path, name: str, key: Secret) -> None:
+    """Write one copy anew, with the bytes of the other.
+
+    Args:
+        vault_dir: the vault.
+        name: `MAIN` or `BACKUP`.
+        key: header key of the other copy's current epoch.
+
+    Raises:
+        HeaderDamaged, HeaderTampered, HeaderTooNew: the other copy is not sound.
+        HeaderBusy: the lock is held.
+        HeaderWriteFailed: disk full, permission, I/O error; the other copy is untouched.
+    """
+    with lock(vault_dir) as directory:
+        try:
+            data = _read(directory, BACKUP if name == MAIN else MAIN)
+            verify_mac(parse_file(data), key)
+            _replace(directory, name, data)
+        except OSError as error:
+            raise HeaderWriteFailed(f"the vault's header could not be written: {error.strerror}") from error
+
+
+def remove_leftover(vault_dir: Path, name: str) -> None:
+    """Remove a temporary file that an interrupted replacement left.
+
+    Raises:
+        HeaderBusy: the lock is held.
+        HeaderWriteFailed: it cannot be removed.
+    """
+    if not name.startswith(TEMPORARY):
+        raise ValueError("not a temporary name")
+    with lock(vault_dir) as directory:
+        try:
+            os.unlink(name, dir_fd=directory)
+        except OSError as error:
+            raise HeaderWriteFailed(f"{name} cannot be removed: {error.strerror}") from error
 
 
 def save(vault_dir: Path, header: Header, key: Secret, *, timeout_s: float = LOCK_TIMEOUT_S) -> Header:

@@ -14,6 +14,8 @@ EXIT_BUG = 1
 EXIT_USAGE = 2
 EXIT_ERROR = 3
 EXIT_OS_ERROR = 4
+EXIT_REPAIRED = 71
+"""`phonevault check --repair` found problems and repaired them all."""
 EXIT_INTERRUPTED = 130
 
 
@@ -112,6 +114,10 @@ class NotMeasurable(PhonevaultError):
     )
 
 
+class VaultNotWhole(PhonevaultError):
+    """`phonevault check` found problems, and some are left."""
+
+
 class ReportedError(PhonevaultError):
     """An error that another process met and reported over a pipe or socket.
 
@@ -196,6 +202,8 @@ EXIT_CODES: dict[str, int] = {
     # 60-69: this computer
     "phonevault.errors.ProblemsFound": 60,
     "phonevault.errors.NotMeasurable": 61,
+    # 70-79: the check of a vault
+    "phonevault.errors.VaultNotWhole": 70,
     # 80-86: Bluetooth
     "phone_link.errors.BluetoothUnavailable": 80,
     "phone_link.errors.BluetoothDenied": 81,

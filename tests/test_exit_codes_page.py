@@ -23,6 +23,7 @@ def test_codes_of_phonevault() -> None:
         errors.EXIT_USAGE,
         errors.EXIT_ERROR,
         errors.EXIT_OS_ERROR,
+        errors.EXIT_REPAIRED,
         errors.EXIT_INTERRUPTED,
     }
     assert codes_under("phonevault") == sorted(general | set(errors.EXIT_CODES.values()))

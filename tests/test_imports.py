@@ -25,6 +25,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "phonevault": (),  # errors and version
     "phonevault.fuse": (),
     "phonevault.fs": ("phonevault.fuse", "keyslots"),
+    "phonevault.check": ("phonevault.fs", "keyslots"),
     "phonevault.openers": ("keyslots", "phone_link.host"),
     "phonevault.root_id": ("keyslots", "phonevault.fs"),
     "phonevault.vault": (

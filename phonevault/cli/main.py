@@ -14,6 +14,7 @@ from phonevault.cli.output import show_error
 from phonevault.errors import EXIT_BUG, EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE, describe
 
 COMMANDS = {
+    "check": ("phonevault.cli.check", "check", "Look whether a vault is whole; repair it."),
     "create": ("phonevault.cli.create", "create", "Make a vault."),
     "doctor": ("phonevault.cli.doctor", "doctor", "Look whether this computer has what phonevault needs."),
     "header": ("phonevault.cli.header", "header", "Back up and restore a vault's header."),

@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from phonevault.cli.holding import hold_or_say_where
 from phonevault.cli.opening import check_one_way, choose_way, opening_options
 from phonevault.cli.output import note, say, show_error, warn
-from phonevault.errors import EXIT_OK, VaultInUse
+from phonevault.errors import EXIT_OK
 from phonevault.paths import log_dir, mount_id
 
 if TYPE_CHECKING:
@@ -76,7 +76,8 @@ def mount(
     path = canonical_vault(vault)
     header = load(path).header
     check_cipher(header.cipher)
-    _refuse_second_mount(path, shared or read_only)
+    # Found out early; the daemon then takes the lock for good.
+    os.close(hold_or_say_where(path, shared=shared or read_only))
     place, removed = prepare_mountpoint(mountpoint, path)
     if removed:
         note(f"removed the dead mount at {place} that a killed daemon had left")
@@ -92,20 +93,6 @@ def mount(
         mount_and_serve(plan, way(), lambda: say(f"{vault} is open at {place}"), warn)
         return
     _in_background(plan, way, vault)
-
-
-def _refuse_second_mount(vault: Path, shared: bool) -> None:
-    """Find out early, and say where; the daemon then takes the lock for good."""
-    from phonevault.daemon.client import find_mounts
-    from phonevault.daemon.treelock import hold_tree
-
-    try:
-        os.close(hold_tree(vault, shared=shared))
-    except VaultInUse:
-        places = [mount.mountpoint for mount in find_mounts() if mount.vault == str(vault) and mount.alive]
-        if places:
-            raise VaultInUse(f"{vault} is mounted already, at {places[0]}") from None
-        raise
 
 
 def _in_background(plan: MountPlan, way: Callable[[], Way], vault: str) -> None:

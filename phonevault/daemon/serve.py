@@ -25,6 +25,7 @@ from phonevault.daemon.supervisor import Supervisor
 from phonevault.daemon.treelock import hold_tree
 from phonevault.daemon.volume import Volume
 from phonevault.daemon.ways import PhoneWay, Way, fingerprint_of, open_by
+from phonevault.fs.format.journal import DIRECTORY as JOURNAL
 from phonevault.fuse.errors import FuseError
 from phonevault.paths import control_socket_name, runtime_dir
 
@@ -33,8 +34,6 @@ if TYPE_CHECKING:
     from phonevault.fuse.session import Session
     from phonevault.vault import OpenedVault
 
-JOURNAL = "journal"
-"""The directory of journals in a vault (docs/format.md 5)."""
 END_TIMEOUT_S = 1.0
 """How long the kernel may take to end the session of a mount that is gone."""
 

@@ -29,7 +29,7 @@ _Found = TypeVar("_Found")
 MAX_WRITE_BYTES = 1 << 20
 """The largest WRITE that is taken."""
 _LONG_TIMEOUT_S = 86_400
-_CIPHERS: dict[str, tuple[type[Layout], type[SparseFile]]] = {
+CIPHERS: dict[str, tuple[type[Layout], type[SparseFile]]] = {
     "aes-256-gcm": (Layout, GcmFile),
     "aes-256-xts": (XtsLayout, XtsFile),
 }
@@ -50,7 +50,7 @@ class Core:
         self, tree: Path, cipher: str, block_size: int, *, shared: bool, journal: Path | None = None
     ) -> None:
         self.tree = tree
-        layout, self._content_file = _CIPHERS[cipher]
+        layout, self._content_file = CIPHERS[cipher]
         self.layout = layout(block_size)
         self.journal = journal_in(journal, self.layout.scratch_bytes(MAX_WRITE_BYTES))
         self.nodes = NodeTable(tree)

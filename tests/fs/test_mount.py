@@ -278,6 +278,7 @@ def test_kill_minus_nine_keeps_what_fsync_acknowledged(mount: MountedTree) -> No
 
 
 def test_tampering_with_the_tree_is_eio_or_hidden_never_wrong_plaintext(mount: MountedTree) -> None:
+    mount.damaged = True
     for name in ("one", "two"):
         (mount.path / name).mkdir()
         (mount.path / name / "f").write_text(name)

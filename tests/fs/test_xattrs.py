@@ -148,6 +148,7 @@ def test_the_ciphertext_shows_neither_name_nor_value(mount: MountedTree) -> None
 
 
 def test_tampering_is_an_input_output_error(mount: MountedTree) -> None:
+    mount.damaged = True
     path = mount.path / "file"
     path.touch()
     names = ["user.a", "user.b", "user." + "long" * 60]

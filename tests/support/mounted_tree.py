@@ -11,6 +11,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+from support.checking import assert_whole
 from support.needs import need_fuse
 
 _CHECKOUT = Path(__file__).parents[2]
@@ -29,6 +30,7 @@ class MountedTree:
         self.path = base / "mnt"
         self.undone = 0
         """Half-done changes that the start undid."""
+        self.damaged = False
         self._process: subprocess.Popen[str] | None = None
         self.path.mkdir(parents=True, exist_ok=True)
 
@@ -109,7 +111,10 @@ class MountedTree:
 
 @contextlib.contextmanager
 def mounted_tree(base: Path, cipher: str = "aes-256-gcm", *options: str) -> Iterator[MountedTree]:
-    """``options``: shared, read_only, allow_other; faulty: see ``support.faults``."""
+    """``options``: shared, read_only, allow_other; faulty: see ``support.faults``.
+
+    In the end the ciphertext must be whole, unless the test says that it damaged it.
+    """
     need_fuse()
     tree = MountedTree(base, cipher, *options)
     tree.start()
@@ -118,3 +123,5 @@ def mounted_tree(base: Path, cipher: str = "aes-256-gcm", *options: str) -> Iter
     finally:
         tree.stop()
         assert not os.path.ismount(tree.path)
+    if not tree.damaged:
+        assert_whole(tree.tree, cipher)

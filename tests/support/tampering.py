@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from phonevault.fs.format.layout import HEADER_BYTES, Layout
+from support.checking import assert_repair_settles
 from support.mounted_tree import MountedTree, mounted_tree
 from support.sparse_files import outcome
 
@@ -101,6 +102,8 @@ def reordered(raw: bytes, order: list[int]) -> bytes:
 @contextlib.contextmanager
 def tampered_tree(base: Path, cipher: str) -> Iterator[TamperedTree]:
     with mounted_tree(base, cipher) as mount:
+        mount.damaged = True
         tree = TamperedTree(mount)
         yield tree
         tree.assert_it_serves()
+    assert_repair_settles(mount.tree, cipher)

@@ -12,6 +12,8 @@ import zlib
 from dataclasses import dataclass
 from struct import Struct
 
+DIRECTORY = "journal"
+"""Where a vault's journal files are."""
 PAGE_BYTES = 4096
 FILE_NAME = re.compile(r"[0-9a-f]{16}")
 FILE_ID_BYTES = 16

@@ -1,0 +1,403 @@
+"""The ciphertext tree, object by object: a walk that never follows a link, never blocks and never trusts what it finds."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from phonevault.check.contents import ContentChecker
+from phonevault.check.findings import Code, Counts, Finding, Flaw
+from phonevault.check.keys import CheckKeys
+from phonevault.check.names import Role, read_name, read_sidecar, role_of
+from phonevault.check.places import DIRECTORY_FLAGS, Descriptors, Directory, Place
+from phonevault.check.repair import LOST_FOUND, Repair
+from phonevault.check.xattrs import XattrChecker
+from phonevault.fs.errors import Damaged
+from phonevault.fs.format import dirid, names
+from phonevault.fs.small_files import read_small
+
+_FILE_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_DENIED = (errno.EACCES, errno.EPERM)
+_GONE = (errno.ENOENT, errno.ELOOP, errno.ENXIO, errno.ENOTDIR, errno.ESTALE)
+
+
+@dataclass(frozen=True)
+class Tree:
+    """What is to be checked.
+
+    Attributes:
+        fd: open on the ciphertext of the root directory, for reading.
+        keys: of all live epochs.
+        cipher: of the vault, by its name in the header.
+        block_size: of the vault, in bytes.
+        shown: how the root is called in findings.
+    """
+
+    fd: int
+    keys: CheckKeys
+    cipher: str
+    block_size: int
+    shown: str = "tree"
+
+
+class TreeCheck:
+    """One walk over a tree.
+
+    Args:
+        tree: what is to be checked.
+        report: told of each finding as it is made.
+        repair: mend what can be mended without guessing.
+        counts: what was looked at and found so far; it grows.
+        progress: called now and then.
+    """
+
+    def __init__(
+        self,
+        tree: Tree,
+        report: Callable[[Finding], None],
+        *,
+        repair: bool = False,
+        counts: Counts | None = None,
+        progress: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.counts = Counts() if counts is None else counts
+        self._report, self._progress = report, progress
+        self._keys = tree.keys
+        self._contents = ContentChecker(tree.keys, tree.cipher, tree.block_size, self._looked_at)
+        self._xattrs = XattrChecker(tree.keys.of_names.xattrs)
+        status = os.fstat(tree.fd)
+        self._root = Directory(None, tree.shown, None, (status.st_dev, status.st_ino))
+        self._descriptors = Descriptors(self._root, tree.fd)
+        self._repair = Repair(self._root, self._descriptors, tree.keys) if repair else None
+        self._directory_ids: dict[bytes, int] = {}
+        self._file_ids: dict[bytes, int] = {}
+        self._seen: set[tuple[int, int]] = set()
+
+    def run(self) -> Counts:
+        """Walk the tree.
+
+        Raises:
+            OSError: the root cannot be listed.
+        """
+        stack = [self._root]
+        try:
+            self._root.pending = os.listdir(self._descriptors.fd(self._root))
+            self._attributes(Place(self._root, ".", b""))
+            self._enter(self._root)
+            while stack:
+                directory = stack[-1]
+                if not directory.pending:
+                    self._descriptors.close(directory)
+                    stack.pop()
+                    continue
+                below = self._visit(directory, directory.pending.pop())
+                if below is not None:
+                    stack.append(below)
+        finally:
+            self._descriptors.close_all()
+            self._contents.wipe()
+            self._xattrs.wipe()
+        return self.counts
+
+    # -- findings -----------------------------------------------------------------------------------------
+
+    def _tell(
+        self, place: Place, flaw: Flaw, mend: Callable[[], str] | None = None, *, only_failure: bool = False
+    ) -> None:
+        """Report a flaw, after mending it if that is possible and wanted."""
+        path, stored = place.path, place.stored_path
+        repaired = failed = ""
+        if mend is not None and self._repair is not None:
+            try:
+                repaired = mend()
+            except OSError as error:
+                failed = error.strerror or str(error)
+        if only_failure and not failed:
+            return
+        finding = Finding(flaw.code, path, stored, flaw.detail, repaired, failed)
+        self.counts.count(finding)
+        self._report(finding)
+
+    def _looked_at(self, count: int) -> None:
+        self.counts.bytes_read += count
+        self._progress()
+
+    def _failed(self, place: Place, error: OSError) -> None:
+        """An object cannot be read: gone meanwhile, not permitted, or an error of the disk."""
+        if error.errno in _GONE:
+            return
+        code = Code.NOT_CHECKED if error.errno in _DENIED else Code.READ_ERROR
+        self._tell(place, Flaw(code, os.strerror(error.errno or errno.EIO)))
+
+    # -- directories --------------------------------------------------------------------------------------
+
+    def _enter(self, directory: Directory) -> None:
+        """A directory that was just listed: its id, and the order of its entries."""
+        self.counts.directories += 1
+        self._seen.add(directory.key)
+        place = Place.of(directory)
+        fd = self._descriptors.fd(directory)
+        found = self._directory_id(directory, fd)
+        if isinstance(found, bytes):
+            directory.id = found
+            self._unique_id(directory, place)
+        elif found.code is Code.NOT_CHECKED:
+            self._tell(place, found)
+        elif self._needs_an_id(directory, found):
+            self._lost_id(directory, place, found)
+        directory.pending.sort(reverse=True)
+        if directory is self._root and directory.id is not None:
+            # First, so that nothing that a repair moves there is met again.
+            stored = names.encrypt_name(self._keys.names, directory.id, LOST_FOUND)
+            directory.pending.sort(key=lambda name: name == stored)
+
+    def _directory_id(self, directory: Directory, fd: int) -> bytes | Flaw:
+        if dirid.FILE_NAME not in directory.pending:
+            return Flaw(Code.DIRECTORY_ID_MISSING)
+        try:
+            return dirid.open_directory_id(self._keys.names, read_small(dirid.FILE_NAME, fd))
+        except Damaged as error:
+            return Flaw(Code.DIRECTORY_ID_DAMAGED, error.strerror or "")
+        except OSError as error:
+            code = Code.NOT_CHECKED if error.errno in _DENIED else Code.DIRECTORY_ID_DAMAGED
+            return Flaw(code, os.strerror(error.errno or errno.EIO))
+
+    def _needs_an_id(self, directory: Directory, flaw: Flaw) -> bool:
+        """A directory without entries is empty without an id file, too (docs/format.md 2.1); but for the root."""
+        if flaw.code is not Code.DIRECTORY_ID_MISSING or directory is self._root:
+            return True
+        return any(names.is_entry(name) for name in directory.pending)
+
+    def _lost_id(self, directory: Directory, place: Place, flaw: Flaw) -> None:
+        count = sum(role_of(name) in (Role.ENTRY, Role.LONG_ENTRY) for name in directory.pending)
+        directory.names_lost = True
+        self._tell(
+            place,
+            Flaw(flaw.code, "; ".join(filter(None, (flaw.detail, f"{count} names lost")))),
+            lambda: self._mending.furnish_anew(directory),
+        )
+
+    def _unique_id(self, directory: Directory, place: Place) -> None:
+        assert directory.id is not None
+        first = self._directory_ids.setdefault(directory.id, directory.key[1])
+        if first == directory.key[1]:
+            return
+        empty = all(role_of(name) in (Role.DIRECTORY_ID, Role.FOREIGN) for name in directory.pending)
+        mend = (lambda: self._mending.new_id(directory)) if empty else None
+        self._tell(place, Flaw(Code.DIRECTORY_ID_COPIED, f"the other has inode {first}"), mend)
+
+    @property
+    def _mending(self) -> Repair:
+        assert self._repair is not None
+        return self._repair
+
+    # -- entries ------------------------------------------------------------------------------------------
+
+    def _visit(self, directory: Directory, stored: str) -> Directory | None:
+        """One name in a directory; returns the directory it stands for, if it is one to walk through."""
+        self._progress()
+        role = role_of(stored)
+        place = Place(directory, stored, None)
+        try:
+            fd = self._descriptors.fd(directory)
+            status = os.stat(stored, dir_fd=fd, follow_symlinks=False)
+        except OSError as error:
+            self._failed(place, error)
+            return None
+        if role is Role.DIRECTORY_ID or (role is Role.SIDECAR and self._sidecar(place, fd, status)):
+            return None
+        if role is Role.TEMPORARY and self._leftover(place, fd, status):
+            return None
+        settled = self._named(place, role, fd, status)
+        return None if settled is None else self._object(settled, status)
+
+    def _sidecar(self, place: Place, fd: int, status: os.stat_result) -> bool:
+        """The text of a long name; returns False if it is a directory, which is none."""
+        if stat.S_ISDIR(status.st_mode):
+            return False
+        try:
+            os.stat(place.stored.removesuffix(names.LONG_SUFFIX), dir_fd=fd, follow_symlinks=False)
+        except FileNotFoundError:
+            name = self._name_in_sidecar(place, fd)
+            place = Place(place.directory, place.stored, name)
+            self._tell(place, Flaw(Code.LONG_NAME_ORPHAN), lambda: self._mending.remove(place))
+        return True
+
+    def _name_in_sidecar(self, place: Place, fd: int) -> bytes | None:
+        encoded = read_sidecar(fd, place.stored)
+        if isinstance(encoded, Flaw) or place.directory.id is None:
+            return None
+        try:
+            return names.decrypt_name(self._keys.names, place.directory.id, encoded)
+        except Damaged:
+            return None
+
+    def _leftover(self, place: Place, fd: int, status: os.stat_result) -> bool:
+        """An object with a temporary name; returns False if it is a directory with entries."""
+        if stat.S_ISDIR(status.st_mode):
+            try:
+                below = os.open(place.stored, DIRECTORY_FLAGS, dir_fd=fd)
+            except OSError as error:
+                self._failed(place, error)
+                return True
+            try:
+                found = os.listdir(below)
+            finally:
+                os.close(below)
+            if any(role_of(name) not in (Role.DIRECTORY_ID, Role.SIDECAR) for name in found):
+                return False
+        self._tell(place, Flaw(Code.LEFTOVER), lambda: self._mending.remove(place))
+        return True
+
+    def _named(self, place: Place, role: Role, fd: int, status: os.stat_result) -> Place | None:
+        """The entry with its plaintext name, moved if it has none and a repair is wanted; None: not of the vault."""
+        directory = place.directory
+        name, flaw = None, None
+        if role is Role.TEMPORARY:
+            flaw = Flaw(Code.LEFTOVER_FULL)
+        elif role in (Role.FOREIGN, Role.SIDECAR):
+            if not self._is_ours(place.stored, fd, status):
+                self._tell(place, Flaw(Code.FOREIGN))
+                return None
+            flaw = Flaw(Code.NAME_DAMAGED, "it is not even a name of the format")
+        elif directory.id is not None:
+            name, flaw = read_name(self._keys.names, directory.id, fd, place.stored, role)
+        if flaw is None:
+            return Place(directory, place.stored, name)
+        moved: list[Place] = []
+
+        def move() -> str:
+            moved.append(self._mending.move(place))
+            return "now " + moved[0].path.decode("utf-8", "replace")
+
+        # The finding about a lost id stands for all its names.
+        self._tell(place, flaw, move, only_failure=directory.names_lost)
+        return moved[0] if moved else place
+
+    def _is_ours(self, stored: str, fd: int, status: os.stat_result) -> bool:
+        """Whether an object with a foreign name has contents of this vault."""
+        kind = stat.S_IFMT(status.st_mode)
+        try:
+            if kind == stat.S_IFLNK:
+                self._keys.open_target(os.readlink(stored, dir_fd=fd))
+                return True
+            if kind not in (stat.S_IFREG, stat.S_IFDIR):
+                return False
+            flags = _FILE_FLAGS if kind == stat.S_IFREG else DIRECTORY_FLAGS
+            opened = os.open(stored, flags, dir_fd=fd)
+        except OSError:
+            return False
+        try:
+            if kind == stat.S_IFREG:
+                return self._contents.is_ours(opened)
+            dirid.open_directory_id(self._keys.names, read_small(dirid.FILE_NAME, opened))
+        except OSError:
+            return False
+        finally:
+            os.close(opened)
+        return True
+
+    # -- objects ------------------------------------------------------------------------------------------
+
+    def _attributes(self, place: Place) -> None:
+        flaw = self._xattrs.check(place.stored, self._descriptors.fd(place.directory))
+        if flaw is not None:
+            self._tell(place, flaw)
+
+    def _object(self, place: Place, status: os.stat_result) -> Directory | None:
+        kind = stat.S_IFMT(status.st_mode)
+        if kind == stat.S_IFDIR:
+            self._attributes(place)
+            return self._descend(place)
+        first = self._first_time(status)
+        if first:
+            self._attributes(place)
+        if kind == stat.S_IFREG:
+            self.counts.files += 1
+            if first and status.st_size:
+                self._file(place)
+        elif kind == stat.S_IFLNK:
+            self.counts.links += 1
+            self._link(place)
+        else:
+            self.counts.others += 1
+        return None
+
+    def _descend(self, place: Place) -> Directory | None:
+        try:
+            fd = os.open(place.stored, DIRECTORY_FLAGS, dir_fd=self._descriptors.fd(place.directory))
+        except OSError as error:
+            self._failed(place, error)
+            return None
+        status = os.fstat(fd)
+        directory = Directory(place.directory, place.stored, place.name, (status.st_dev, status.st_ino))
+        if directory.key in self._seen:
+            os.close(fd)
+            self._tell(place, Flaw(Code.DIRECTORY_REPEATED))
+            return None
+        if place.directory is self._root and place.name == LOST_FOUND:
+            directory.in_lost_found = True
+        self._descriptors.adopt(directory, fd)
+        try:
+            directory.pending = os.listdir(fd)
+        except OSError as error:
+            self._descriptors.close(directory)
+            self._failed(place, error)
+            return None
+        self._enter(directory)
+        return directory
+
+    def _link(self, place: Place) -> None:
+        try:
+            fd = self._descriptors.fd(place.directory)
+            self._keys.open_target(os.readlink(place.stored, dir_fd=fd))
+        except Damaged:
+            self._tell(place, Flaw(Code.LINK_DAMAGED))
+        except OSError as error:
+            if error.errno != errno.EINVAL:  # it is no link any more
+                self._failed(place, error)
+
+    def _file(self, place: Place) -> None:
+        try:
+            fd = _open_file(place.stored, self._descriptors.fd(place.directory))
+        except OSError as error:
+            self._failed(place, error)
+            return
+        try:
+            status = os.fstat(fd)
+            if stat.S_ISREG(status.st_mode):
+                self._check_contents(place, fd, status)
+        except OSError as error:
+            self._failed(place, error)
+        finally:
+            os.close(fd)
+
+    def _first_time(self, status: os.stat_result) -> bool:
+        """Whether a file was not met under another of its names."""
+        if status.st_nlink == 1:
+            return True
+        key = (status.st_dev, status.st_ino)
+        if key in self._seen:
+            return False
+        self._seen.add(key)
+        return True
+
+    def _check_contents(self, place: Place, fd: int, status: os.stat_result) -> None:
+        checked = self._contents.check(fd, status)
+        for flaw in checked.flaws:
+            self._tell(place, flaw)
+        if checked.file_id is not None:
+            first = self._file_ids.setdefault(checked.file_id, status.st_ino)
+            if first != status.st_ino:
+                self._tell(place, Flaw(Code.FILE_COPIED, f"the other has inode {first}"))
+
+
+def _open_file(stored: str, directory_fd: int) -> int:
+    """Open a file for reading; its time of access stays as it was, where that is allowed."""
+    try:
+        return os.open(stored, _FILE_FLAGS | os.O_NOATIME, dir_fd=directory_fd)
+    except PermissionError:
+        return os.open(stored, _FILE_FLAGS, dir_fd=directory_fd)
