@@ -16,7 +16,8 @@ from phone_link.virtual.air import Air, Delivery
 from phone_link.virtual.authentication import SUCCESS
 from phone_link.virtual.discovery import SLOT_S
 from phone_link.virtual.links import LinkState
-from phone_link.virtual.sniff import SniffingController, send_at_anchor
+from phone_link.virtual.settings import SettingsController
+from phone_link.virtual.sniff import send_at_anchor
 
 ACL_FRAGMENT_BYTES = 1021
 """Largest ACL payload in either direction; Linux's vhci takes no more than 1,028 bytes a packet."""
@@ -54,6 +55,9 @@ _CLASSIC_COMMANDS = {
     hci.HCI_WRITE_LOCAL_NAME_COMMAND,
     hci.HCI_WRITE_PAGE_TIMEOUT_COMMAND,
     hci.HCI_WRITE_LINK_SUPERVISION_TIMEOUT_COMMAND,
+    hci.HCI_READ_PAGE_SCAN_ACTIVITY_COMMAND,
+    hci.HCI_READ_PAGE_SCAN_TYPE_COMMAND,
+    hci.HCI_READ_ENCRYPTION_KEY_SIZE_COMMAND,
 }
 _COMMANDS = {
     code
@@ -62,7 +66,7 @@ _COMMANDS = {
 }
 
 
-class RadioController(SniffingController):
+class RadioController(SettingsController):
     """One adapter as its host sees it over HCI.
 
     Args:

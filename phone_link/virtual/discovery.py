@@ -17,6 +17,7 @@ INQUIRY_RESPONSE_S = 0.05
 SLOT_S = 0.625e-3
 PAGE_TIMEOUT_S = 0x2000 * SLOT_S
 """Vol 4 Part E 6.6: 5.12 s."""
+EIR_BYTES = 240
 _ERROR = hci.HCI_ErrorCode
 
 
@@ -26,6 +27,7 @@ class DiscoveringController(AuthenticatingController):
     air: Air
     page_timeout_s = PAGE_TIMEOUT_S
     inquiry_timers: tuple[asyncio.TimerHandle, ...] = ()
+    written_response: bytes = b""
 
     def on_hci_inquiry_command(self, command: hci.HCI_Inquiry_Command) -> None:
         """7.1.1: every discoverable device in range answers once."""
@@ -55,9 +57,17 @@ class DiscoveringController(AuthenticatingController):
             if found and self.air.hear_each_other(self, member):
                 self.send_hci_packet(member.inquiry_response())
 
+    def on_hci_write_extended_inquiry_response_command(
+        self, command: hci.HCI_Write_Extended_Inquiry_Response_Command
+    ) -> hci.HCI_StatusReturnParameters:
+        """7.3.56."""
+        self.written_response = bytes(command.extended_inquiry_response).rstrip(b"\0")
+        return hci.HCI_StatusReturnParameters(SUCCESS)
+
     def inquiry_response(self) -> hci.HCI_Extended_Inquiry_Result_Event:
-        """What this device answers to an inquiry: its address and its complete local name."""
+        """What this device answers to an inquiry: its address, and what its host wrote, else its name."""
         name = self.local_name.encode()[:200]
+        response = self.written_response or bytes([len(name) + 1, 0x09]) + name
         return hci.HCI_Extended_Inquiry_Result_Event(
             num_responses=1,
             bd_addr=self.public_address,
@@ -66,7 +76,7 @@ class DiscoveringController(AuthenticatingController):
             class_of_device=0,
             clock_offset=0,
             rssi=-40,
-            extended_inquiry_response=(bytes([len(name) + 1, 0x09]) + name).ljust(240, b"\0"),
+            extended_inquiry_response=response[:EIR_BYTES].ljust(EIR_BYTES, b"\0"),
         )
 
     def _complete_inquiry(self) -> None:

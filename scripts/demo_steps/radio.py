@@ -39,6 +39,10 @@ class Radio:
         """Sniff mode with an interval in slots of 0.625 ms; 0 for active mode."""
         self._say(f"sniff {PHONE_ADDRESS} {slots}")
 
+    def drop_links(self, address: str) -> None:
+        """A device drops all its links, as when its Bluetooth is switched off."""
+        self._say(f"close {address}")
+
     def link(self) -> dict[str, bool]:
         """How the two adapters are connected: authenticated, encrypted, heard; empty if they are not."""
         status = json.loads(self._ask("status"))

@@ -13,6 +13,7 @@ from support.radio import PC_ADDRESS, PHONE_ADDRESS, Radio
 from support.radio_world import World
 
 from phone_link.errors import LinkError, SpecError
+from phone_link.transport.bluetooth_uuid import SERVICE_UUID
 from phone_link.transport.bumble import open_adapter, parse_connect
 from phone_link.transport.classic import hci
 from phone_link.transport.classic.adapter import Adapter
@@ -59,6 +60,22 @@ def test_every_command_is_answered(shared_radio: Radio) -> None:
         adapter.close()
 
 
+@pytest.mark.parametrize(
+    ("opcode", "answer"),
+    [
+        *((0x0C25, "6000"), (0x0C38, "01"), (0x0C39, "01338b9e"), (0x0C1B, "00081200"), (0x0C46, "00")),
+        *((0x0C58, "00"), (0x0C23, "000000")),
+    ],
+)
+def test_what_linux_reads_from_a_new_adapter(shared_radio: Radio, opcode: int, answer: str) -> None:
+    """An answer that is an error, or shorter than its clause says, makes Linux give the adapter up."""
+    adapter = powered(shared_radio)
+    try:
+        assert adapter.command(opcode, b"", time.monotonic() + 5) == bytes.fromhex(answer)
+    finally:
+        adapter.close()
+
+
 def test_garbage_ends_the_host_and_not_the_radio(shared_radio: Radio) -> None:
     sock = open_adapter(f"unix:{shared_radio.pc_socket}", 5)
     with sock:
@@ -84,6 +101,9 @@ def test_inquiry_finds_a_phone_that_pairs(world: World) -> None:
     (event,) = found
     assert event[1:7] == hci.parse_address(PHONE_ADDRESS)
     assert b"phonevault phone" in event
+    assert bytes.fromhex(SERVICE_UUID.replace("-", ""))[::-1] in event, (
+        "a computer that searches sees what it offers"
+    )
 
 
 def test_bad_command_lines(tmp_path: Path) -> None:

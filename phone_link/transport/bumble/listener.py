@@ -13,7 +13,7 @@ from bumble import core, rfcomm, utils
 from phone_link.errors import LinkClosed, LinkError, LinkTimeout
 from phone_link.transport.base import TransportOptions
 from phone_link.transport.bluetooth_uuid import SERVICE_UUID
-from phone_link.transport.bumble.device import BondingDevice, power_on
+from phone_link.transport.bumble.device import DEVICE_NAME, BondingDevice, power_on
 from phone_link.transport.bumble.rfcomm import FRAME_BYTES, EncryptedServer, FlowDlc
 from phone_link.transport.bumble.stream import BumbleStream, run_briefly
 from phone_link.transport.link_keys import LinkKeyStore
@@ -109,6 +109,17 @@ class BumbleListener:
         number = server.listen(self._on_dlc, max_frame_size=FRAME_BYTES)
         records = rfcomm.make_service_sdp_records(SERVICE_RECORD_HANDLE, number, core.UUID(SERVICE_UUID))
         self._device.sdp_service_records = {SERVICE_RECORD_HANDLE: records}
+        self._device.inquiry_response = bytes(
+            core.AdvertisingData(
+                [
+                    (core.AdvertisingData.COMPLETE_LOCAL_NAME, DEVICE_NAME.encode()),
+                    (
+                        core.AdvertisingData.COMPLETE_LIST_OF_128_BIT_SERVICE_CLASS_UUIDS,
+                        bytes(core.UUID(SERVICE_UUID)),
+                    ),
+                ]
+            )
+        )
         await self._device.set_discoverable(self._options.pairing)
         await self._device.set_connectable(True)
 
