@@ -12,6 +12,7 @@ from phone_link.phone import exit_codes
 from phone_link.phone.cli_control import control_commands
 from phone_link.phone.cli_init import init_command
 from phone_link.phone.cli_pin import pin_commands
+from phone_link.phone.cli_service import service_command
 from phone_link.phone.cli_show import show_commands
 
 STORE = click.argument("store", type=click.Path(path_type=Path))
@@ -25,7 +26,13 @@ def phone() -> None:
 
 @phone.command()
 @STORE
-@click.option("--listen", "spec", required=True, metavar="SPEC", help="tcp:HOST:PORT, unix:PATH, pty:PATH, …")
+@click.option(
+    "--listen",
+    "spec",
+    required=True,
+    metavar="SPEC",
+    help="bluetooth:, serial:DEVICE, tcp:HOST:PORT, unix:PATH, …",
+)
 @click.option("--pin-file", type=_FILE, help="File with the PIN; without it the terminal asks.")
 @click.option("--approve", type=click.Choice(["ask", "auto"]), default="ask", show_default=True)
 @click.option("--accept-pairing", is_flag=True, help="Pair without comparing the digits (scripts, tests).")
@@ -42,7 +49,8 @@ def serve(
     no answer, or no terminal, is a refusal.
 
     On the terminal, `lock` tells every connected computer to lock and refuses all use of keys until `unlock`
-    is typed (or `phonevault-phone unlock STORE` is run, or serve is started again).
+    is typed (or `phonevault-phone unlock STORE` is run, or serve is started again). With `--listen bluetooth:`
+    `pair` lets computers find this phone and pair with it for three minutes.
     """
     from phone_link.phone.serving import ServeOptions
     from phone_link.phone.serving import serve as run
@@ -53,6 +61,7 @@ def serve(
 
 for command in (
     init_command(STORE, _FILE),
+    service_command(STORE, _FILE),
     *show_commands(STORE),
     *pin_commands(STORE, _FILE),
     *control_commands(STORE),
