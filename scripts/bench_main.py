@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from benchmark import airtime, link, throughput
+from benchmark import airtime, directory, link, throughput
 
 
 def main() -> int:
@@ -20,6 +20,10 @@ def main() -> int:
     rates.add_argument("--stream-mib", type=int, default=512, help="the sequential file (%(default)s)")
     rates.add_argument("--base", type=Path, help="where to work (/dev/shm: no disk is measured)")
     rates.set_defaults(measure=throughput.run, rounds=3)
+    many = subjects.add_parser("directory", help="one directory of very many entries, against the same peers")
+    many.add_argument("--entries", type=int, default=100_000, help="how many (%(default)s)")
+    many.add_argument("--base", type=Path, help="where to work (/dev/shm: no disk is measured)")
+    many.set_defaults(measure=directory.run, rounds=3)
     unlock = subjects.add_parser("unlock", help="mounting with a virtual phone over a virtual radio")
     unlock.set_defaults(measure=link.unlock, rounds=15)
     outage = subjects.add_parser("outage", help="radio dead to frozen, locked; back to unlocked")
@@ -29,9 +33,9 @@ def main() -> int:
     )
     air.add_argument("--seconds", type=float, default=30, help="for each setting (%(default)s)")
     air.set_defaults(measure=airtime.run)
-    for subject in (rates, unlock, outage):
+    for subject in (rates, many, unlock, outage):
         subject.add_argument("--rounds", type=int, help="repetitions")
-    for subject in (rates, unlock, outage, air):
+    for subject in (rates, many, unlock, outage, air):
         subject.add_argument("--json", type=Path, metavar="FILE", help="all values as JSON")
     arguments = parser.parse_args()
     return int(arguments.measure(arguments))

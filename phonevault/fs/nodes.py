@@ -214,14 +214,25 @@ class NodeTable:
         if handle is not None:
             return handle
         with self.lock:
-            parent, stored = self.place(node)
-            above = self.directory(parent)
-            handle = PathHandle(os.open(stored, _PATH_FLAGS, dir_fd=above.fd))
-            status = os.fstat(handle.fd)
-            if (status.st_dev, status.st_ino) != node.key:
-                raise OSError(errno.ESTALE, "another directory is in its place")
-            self.keep_open(node, handle)
+            # Up to the first ancestor that is open, then down: a tree may be deeper than Python calls itself.
+            closed: dict[int, tuple[Node, str]] = {}
+            while (handle := node.handle) is None:
+                if node.id in closed:
+                    raise OSError(errno.ESTALE, "another host has moved the directory")
+                above, stored = self.place(node)
+                closed[node.id] = node, stored
+                node = above
+            for below, stored in reversed(closed.values()):
+                handle = self._open(below, stored, handle)
             return handle
+
+    def _open(self, node: Node, stored: str, above: PathHandle) -> PathHandle:
+        handle = PathHandle(os.open(stored, _PATH_FLAGS, dir_fd=above.fd))
+        status = os.fstat(handle.fd)
+        if (status.st_dev, status.st_ino) != node.key:
+            raise OSError(errno.ESTALE, "another directory is in its place")
+        self.keep_open(node, handle)
+        return handle
 
     def keep_open(self, node: Node, handle: PathHandle) -> None:
         """Keep a directory's handle until many others were opened after it."""

@@ -49,7 +49,7 @@ def table(series: Series, units: Mapping[str, str], ours: str) -> Table:
         medians = {system: statistics.median(values[system]) for system in systems}
         ratios = [f"{medians[ours] / medians[peer]:.2f}" for peer in systems if peer != ours]
         cells = [f"{medians[system]:,.0f}" for system in systems]
-        found.add_row(workload, units[workload], *cells, *ratios)
+        found.add_row(workload, units[workload], *(cell.replace("nan", "–") for cell in cells + ratios))
     return found
 
 

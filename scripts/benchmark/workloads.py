@@ -40,7 +40,7 @@ class Workload:
     measure: Callable[[System, Plan], float]
 
 
-def _timed(action: Callable[[], None]) -> float:
+def timed(action: Callable[[], None]) -> float:
     started = time.perf_counter()
     action()
     return time.perf_counter() - started
@@ -63,7 +63,7 @@ def write_stream(system: System, plan: Plan) -> float:
                 file.write(piece)
             os.fsync(file.fileno())
 
-    return plan.stream_mib * PIECE_BYTES / 1e6 / _timed(action)
+    return plan.stream_mib * PIECE_BYTES / 1e6 / timed(action)
 
 
 def read_stream(system: System, plan: Plan) -> float:
@@ -76,13 +76,13 @@ def read_stream(system: System, plan: Plan) -> float:
             while file.readinto(buffer):
                 pass
 
-    return plan.stream_mib * PIECE_BYTES / 1e6 / _timed(action)
+    return plan.stream_mib * PIECE_BYTES / 1e6 / timed(action)
 
 
 def unpack(system: System, plan: Plan) -> float:
     """Tar of a source tree: entries/s."""
     (system.mountpoint / TREE).mkdir()
-    return plan.entries / _timed(_run("tar", "-xf", str(plan.archive), "-C", TREE, cwd=system.mountpoint))
+    return plan.entries / timed(_run("tar", "-xf", str(plan.archive), "-C", TREE, cwd=system.mountpoint))
 
 
 def find_cold(system: System, plan: Plan) -> float:
@@ -93,19 +93,19 @@ def find_cold(system: System, plan: Plan) -> float:
 
 def find_warm(system: System, plan: Plan) -> float:
     """The same once more: entries/s."""
-    return plan.entries / _timed(_run("find", TREE, "-size", "+1000000k", cwd=system.mountpoint))
+    return plan.entries / timed(_run("find", TREE, "-size", "+1000000k", cwd=system.mountpoint))
 
 
 def read_all(system: System, plan: Plan) -> float:
     """Every file read to its end, right after mounting: entries/s."""
     system.remount()
     action = _run("find", TREE, "-type", "f", "-exec", "cat", "{}", "+", cwd=system.mountpoint)
-    return plan.entries / _timed(action)
+    return plan.entries / timed(action)
 
 
 def remove(system: System, plan: Plan) -> float:
     """Rm of the whole tree: entries/s."""
-    rate = plan.entries / _timed(_run("rm", "-rf", TREE, cwd=system.mountpoint))
+    rate = plan.entries / timed(_run("rm", "-rf", TREE, cwd=system.mountpoint))
     (system.mountpoint / STREAM).unlink()
     return rate
 
