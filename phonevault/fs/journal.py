@@ -57,6 +57,11 @@ class Slot:
         pack_record(self._page, inode, offset, size, old_bytes, file_id, new)
         self._page[0] = UNDER_WAY
 
+    @property
+    def free(self) -> bool:
+        """Whether nothing is kept in it."""
+        return self._page[0] == FREE
+
     def go_back(self) -> None:
         """The change failed, and its undoing begins."""
         self._page[0] = GOING_BACK
@@ -104,7 +109,8 @@ class Journal:
         self._path = path
         self._fd = fd
         view = memoryview(memory)
-        self._free = [Slot(view[owner.slot_at(n) : owner.slot_at(n + 1)]) for n in range(owner.slots)]
+        self._slots = [Slot(view[owner.slot_at(n) : owner.slot_at(n + 1)]) for n in range(owner.slots)]
+        self._free = list(self._slots)
         self._returned = threading.Condition()
         self._waiting = 0
         self.held: dict[int, Held] = {}
@@ -147,7 +153,7 @@ class Journal:
         path, self._path = self._path, None
         if path is None:
             return
-        if not self.held:
+        if all(slot.free for slot in self._slots):
             with contextlib.suppress(OSError):
                 path.unlink()
             with contextlib.suppress(OSError):
@@ -192,12 +198,14 @@ def open_journal(directory: Path, area_bytes: int) -> Journal:
     Raises:
         OSError: the backing store has no locks, cannot reserve room, has none, or does not let us in.
     """
-    with contextlib.suppress(FileExistsError):
-        directory.mkdir(stat.S_IMODE(directory.parent.stat().st_mode))
     for _ in range(_TRIES):
-        name = secrets.token_hex(8)
-        path = directory / name
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        with contextlib.suppress(FileExistsError):
+            directory.mkdir(stat.S_IMODE(directory.parent.stat().st_mode))
+        path = directory / secrets.token_hex(8)
+        try:
+            fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        except FileNotFoundError:
+            continue  # another mount ended, and took the empty directory with it
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if os.fstat(fd).st_nlink:

@@ -120,6 +120,20 @@ def test_what_was_cut_or_written_since_is_not_undone(torn: Torn, state: int) -> 
     assert torn.path.read_bytes() == before
 
 
+@pytest.mark.mount
+def test_files_and_folders_whose_mode_is_against_it_are_reached(torn: Torn) -> None:
+    """Marked as the tests with mounts are, so that it runs for an ordinary user too."""
+    torn.path.chmod(0o444)
+    torn.path.parent.chmod(0)
+    try:
+        assert torn.recover().put_back == 1
+        assert torn.path.parent.stat().st_mode & 0o777 == 0
+    finally:
+        torn.path.parent.chmod(0o700)
+    assert torn.path.stat().st_mode & 0o777 == 0o444
+    assert torn.read() == OLD
+
+
 def test_looking_changes_nothing(torn: Torn) -> None:
     journal = torn.journal.read_bytes()
     assert torn.recover(look_only=True) == Recovered(waiting=1)
@@ -276,6 +290,19 @@ def test_a_journal_is_private_locked_and_reserved(tmp_path: Path) -> None:
     assert layout_of.parse_owner(path.read_bytes()[:PAGE_BYTES]).boot == boot_mark(path.name)
     journal.close()
     assert not (tmp_path / "journal").exists()
+
+
+def test_a_journal_with_a_change_under_way_outlives_its_mount(torn: Torn) -> None:
+    """A request that hangs in the backing store, and a process that ends all the same."""
+    assert torn.recover().put_back == 1
+    status = torn.path.stat()
+    journal = open_journal(torn.directory, AREA)
+    slot = journal.take()
+    slot.begin(status.st_ino, 128, status.st_size, 0, torn.path.read_bytes()[12:28], memoryview(b"new"))
+    journal.close()
+    assert len(list(torn.directory.iterdir())) == 1
+    assert torn.recover() == Recovered()
+    assert torn.read() == OLD
 
 
 def test_more_changes_than_slots_wait(tmp_path: Path) -> None:
