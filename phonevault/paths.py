@@ -6,7 +6,6 @@ unset.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import stat
 from pathlib import Path
@@ -102,6 +101,8 @@ def _make_private(path: Path) -> None:
 
 def mount_id(mountpoint: str) -> str:
     """A short name for a mount, made from its canonical path: names its socket and its log file."""
+    import hashlib
+
     return hashlib.sha256(os.fsencode(mountpoint)).hexdigest()[:16]
 
 

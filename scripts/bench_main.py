@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from benchmark import airtime, directory, link, throughput
+from benchmark import airtime, directory, link, startup, throughput
 
 
 def main() -> int:
@@ -33,9 +33,11 @@ def main() -> int:
     )
     air.add_argument("--seconds", type=float, default=30, help="for each setting (%(default)s)")
     air.set_defaults(measure=airtime.run)
-    for subject in (rates, many, unlock, outage):
+    start = subjects.add_parser("startup", help="quick commands against the bare interpreter")
+    start.set_defaults(measure=startup.run, rounds=21)
+    for subject in (rates, many, unlock, outage, start):
         subject.add_argument("--rounds", type=int, help="repetitions")
-    for subject in (rates, many, unlock, outage, air):
+    for subject in (rates, many, unlock, outage, start, air):
         subject.add_argument("--json", type=Path, metavar="FILE", help="all values as JSON")
     arguments = parser.parse_args()
     return int(arguments.measure(arguments))

@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import functools
 import sys
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import click
 
 from phonevault.cli import phones
 from phonevault.cli.output import printable, say, show_json, show_table
-from phonevault.doctor import bluetooth, directories, fuse, limits, programs, sleep, swap
-from phonevault.doctor import phones as phone_checks
-from phonevault.doctor.finding import Finding, Status, problem
-from phonevault.doctor.run import Check, run
 from phonevault.errors import ProblemsFound, SettingsError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from phone_link.host.phone_book import PairedPhone
     from phone_link.host.session import PhoneSession
+    from phonevault.doctor.finding import Finding
+    from phonevault.doctor.run import Check
 
 BLUEZ_SCHEME = "bluetooth:"
 
@@ -35,9 +34,13 @@ def doctor(as_json: bool, phone_name: str | None) -> None:
     Nothing is changed; a trial mount is made in a new directory and taken away again. A folder that is mounted is
     not touched. Ends with code 60 if there is a problem.
     """
+    from phonevault.doctor import computer
+    from phonevault.doctor.finding import Status
+    from phonevault.doctor.run import run
+
     paired, unreadable = _paired(phone_name)
     needed = any(phone.spec.startswith(BLUEZ_SCHEME) for phone in paired)
-    checks = [*_computer_checks(needed), *_phone_checks(paired, wanted=phone_name is not None)]
+    checks = [*computer.checks(needed), *_phone_checks(paired, wanted=phone_name is not None)]
     findings = [*run(checks), *unreadable]
     if as_json:
         show_json([finding.as_json() for finding in findings])
@@ -67,23 +70,6 @@ def _count(number: int) -> str:
     return "one problem" if number == 1 else f"{number} problems"
 
 
-def _computer_checks(needed: bool) -> list[Check]:
-    """Everything but the phones; `needed`: a paired phone is reached through BlueZ."""
-    return [
-        Check("programs", programs.look),
-        Check("fuse-device", fuse.look_device),
-        Check("fusermount3", fuse.look_program),
-        Check("allow-other", fuse.look_configuration),
-        Check("fuse-mount", fuse.look_trial, 10.0),
-        Check("limits", limits.look),
-        Check("swap", swap.look),
-        Check("sleep", sleep.look),
-        Check("directories", directories.look),
-        Check("bluez", functools.partial(bluetooth.look, needed), 10.0),
-        Check("rfkill", functools.partial(bluetooth.look_switches, needed)),
-    ]
-
-
 def _paired(name: str | None) -> tuple[list[PairedPhone], list[Finding]]:
     """The phones to try; a book that cannot be read is a finding.
 
@@ -91,6 +77,7 @@ def _paired(name: str | None) -> tuple[list[PairedPhone], list[Finding]]:
         UnknownPhone: No phone has this name.
     """
     from phone_link.errors import LinkError, UnknownPhone
+    from phonevault.doctor.finding import problem
 
     try:
         book = phones.phone_book()
@@ -122,6 +109,9 @@ def _mounts_by_phone() -> dict[str, str]:
 
 
 def _phone_check(paired: PairedPhone, wanted: bool, mount: str | None) -> Check:
+    from phonevault.doctor import phones as phone_checks
+    from phonevault.doctor.run import Check
+
     phone = phone_checks.Phone(paired.name, paired.spec, _connector(paired), wanted, mount)
     look: Callable[[], list[Finding]] = functools.partial(phone_checks.look, phone)
     return Check(f"phone {paired.name}", look, phone_checks.LIMIT_S)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections.abc import Sequence
@@ -35,6 +34,8 @@ def show_error(message: str, hint: str = "") -> None:
 
 def show_json(value: Any) -> None:
     """A value as JSON, on standard output."""
+    import json
+
     say(json.dumps(value, indent=2, ensure_ascii=False))
 
 
