@@ -347,6 +347,20 @@ def test_a_pairing_without_a_bond_is_none(world: World) -> None:
     listener.close()
 
 
+def test_a_pairing_without_a_comparison_is_undone(world: World) -> None:
+    people = People()
+    listener = world.listen(people.options("phone"))
+
+    async def just_works(sender: str, address: str) -> None:
+        world.pc.devices[address]["Bonded"] = Variant("b", True)
+
+    world.pc._pair = just_works  # type: ignore[method-assign]
+    with pytest.raises(errors.PairingRefused, match="without a comparison"):
+        world.connect(options=people.options("pc"))
+    assert PHONE not in world.pc.devices
+    listener.close()
+
+
 def test_a_phone_that_is_not_discoverable_is_not_found(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("phone_link.transport.bluez.pairing.SEARCH_S", 0.3)
     listener = world.listen()
@@ -381,4 +395,18 @@ def test_the_window_closes_by_itself(world: World) -> None:
     while world.phone._default_agents:
         threading.Event().wait(0.05)
     assert not world.phone.can_be_found
+    listener.close()
+
+
+def test_a_window_that_cannot_be_opened_is_closed_again(world: World) -> None:
+    listener = world.listen()
+    assert isinstance(listener, Findable)
+    world.phone.faults["RequestDefaultAgent"] = bluez_error("DoesNotExist")
+    with pytest.raises(LinkError):
+        listener.let_pair(60)
+    assert not world.phone._agents
+    assert not world.phone.can_be_found
+    world.phone.faults.clear()
+    listener.let_pair(60)
+    assert world.phone.can_be_found
     listener.close()

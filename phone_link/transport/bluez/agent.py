@@ -24,11 +24,15 @@ class Agent:
     Args:
         bus: The connection; agents of other programs are not affected by ours.
         compare: Asks the user; None refuses.
+
+    Attributes:
+        asked: A comparison was asked for.
     """
 
     def __init__(self, bus: Bus, compare: CompareDigits | None) -> None:
         self._bus = bus
         self._compare = compare
+        self.asked = False
 
     def register(self, *, default: bool = False) -> None:
         """Begin to answer.
@@ -52,6 +56,7 @@ class Agent:
     def _answer(self, member: str, arguments: list[Any], descriptors: list[int]) -> None:
         match member, arguments:
             case "RequestConfirmation", [str(device), int(passkey)]:
+                self.asked = True
                 if self._compare is None or not self._compare(f"{passkey:06}", self._name(device)):
                     raise Refusal(names.REJECTED)
             case (("Release" | "Cancel"), []):

@@ -8,6 +8,7 @@ from collections import deque
 
 from phone_link.errors import LinkClosed, LinkTimeout
 from phone_link.transport.base import Stream, TransportOptions
+from phone_link.transport.bluez.answers import RemoteError
 from phone_link.transport.bluez.bus import Bus
 from phone_link.transport.bluez.objects import choose_adapter
 from phone_link.transport.bluez.profile import Profile
@@ -49,7 +50,7 @@ class BluezListener:
                 self._window = PairingWindow(self._bus, adapter, options.compare)
                 Profile(self._bus, self._take, self._end, self._lose).register(server=True)
                 if options.pairing:
-                    self._window.open(None)
+                    self._let_pair(None)
             except BaseException:
                 self._bus.close()
                 raise
@@ -72,7 +73,14 @@ class BluezListener:
             LinkError: BlueZ refuses.
         """
         with explained("this phone"):
+            self._let_pair(seconds)
+
+    def _let_pair(self, seconds: int | None) -> None:
+        try:
             self._window.open(seconds)
+        except RemoteError:
+            self._window.close()  # all of it or nothing
+            raise
 
     def close(self) -> None:
         """See `Listener.close`. Open streams end too: BlueZ drops what came through our profile."""

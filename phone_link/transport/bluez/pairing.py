@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import time
 
-from phone_link.errors import BondMissing
+from phone_link.errors import BondMissing, PairingRefused
 from phone_link.transport.base import CompareDigits
 from phone_link.transport.bluez import names
 from phone_link.transport.bluez.agent import Agent
 from phone_link.transport.bluez.answers import RemoteError
-from phone_link.transport.bluez.bus import Bus, Typed
+from phone_link.transport.bluez.bus import Bus
 from phone_link.transport.bluez.discovery import Discovery
 from phone_link.transport.bluez.objects import Adapter, Device, find_device
 
@@ -32,11 +32,24 @@ def pair(bus: Bus, adapter: Adapter, address: str, compare: CompareDigits | None
         PhoneAbsent: It is not found.
         RemoteError: BlueZ's, for `answers.explain`: the other side refused, is gone, ….
         BondMissing: Paired, but the key was not kept.
+        PairingRefused: Paired without a comparison, as with something that has no display; that bond is removed.
     """
     device = find_device(bus.objects(), adapter, address)
     if device is None:
         with Discovery(bus, adapter) as search:
             device = search.wait_for(address, time.monotonic() + SEARCH_S)
+    compared = _pair(bus, device, compare)
+    device = find_device(bus.objects(), adapter, address)
+    if device is None or not device.bonded:
+        raise BondMissing(f"{address} paired, but did not bond: the phone keeps no Bluetooth key")
+    if not compared:
+        forget(bus, adapter, device)
+        raise PairingRefused(f"{address} pairs by Bluetooth without a comparison of digits")
+    return device
+
+
+def _pair(bus: Bus, device: Device, compare: CompareDigits | None) -> bool:
+    """Pair; False if nobody was asked (BlueZ confirms by itself what has no display)."""
     agent = Agent(bus, compare)
     agent.register()
     try:
@@ -44,14 +57,10 @@ def pair(bus: Bus, adapter: Adapter, address: str, compare: CompareDigits | None
     except RemoteError as error:
         if error.name != "org.bluez.Error.AlreadyExists":
             raise
+        return True
     finally:
         agent.unregister()
-    device = find_device(bus.objects(), adapter, address)
-    if device is None or not device.bonded:
-        raise BondMissing(f"{address} paired, but did not bond: the phone keeps no Bluetooth key")
-    # Otherwise BlueZ asks an agent whenever the phone wants something of this computer.
-    bus.set(device.path, names.DEVICE, "Trusted", Typed("b", True))
-    return device
+    return agent.asked
 
 
 def forget(bus: Bus, adapter: Adapter, device: Device) -> None:
