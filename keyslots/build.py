@@ -146,5 +146,5 @@ def new_header(requests: Sequence[SlotRequest], cipher: str, block_size: int | N
     except BaseException:
         vmk.wipe()
         raise
-    epochs = Epochs(FIRST_EPOCH, FIRST_EPOCH, (FIRST_EPOCH,))
+    epochs = Epochs(FIRST_EPOCH, FIRST_EPOCH, FIRST_EPOCH, (FIRST_EPOCH,))
     return NewHeader(Header(vault_id, 1, now(), cipher, size, epochs, slots), vmk)

@@ -69,15 +69,23 @@ _HEADER_MEMBERS = (
 
 @dataclass(frozen=True, slots=True)
 class Epochs:
-    """Volume-key epochs: `current` for new files, `names` for names, all of `live` may be found in files."""
+    """Volume-key epochs.
+
+    Attributes:
+        current: new file keys are wrapped under it.
+        names: names, links and extended attributes are encrypted under it.
+        files: the oldest that a file key may be wrapped under; a rotation is under way as long as it is not `current`.
+        live: ascending; every slot has their keys.
+    """
 
     current: int
     names: int
+    files: int
     live: tuple[int, ...]
 
     def to_json(self) -> dict[str, Any]:
         """Return the member `epochs`."""
-        return {"current": self.current, "live": list(self.live), "names": self.names}
+        return {"current": self.current, "files": self.files, "live": list(self.live), "names": self.names}
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,7 +248,7 @@ def passphrase_part(kem: Kem) -> PassphraseKem | None:
 
 
 def _parse_epochs(value: object) -> Epochs:
-    fields = members(value, ("current", "names", "live"), "epochs")
+    fields = members(value, ("current", "names", "files", "live"), "epochs")
     live = tuple(
         integer(epoch, 1, MAX_EPOCH, "a live epoch")
         for epoch in array(fields["live"], 1, MAX_LIVE_EPOCHS, "live")
@@ -249,9 +257,12 @@ def _parse_epochs(value: object) -> Epochs:
         raise SchemaError("live epochs are not ascending")
     current = integer(fields["current"], 1, MAX_EPOCH, "current")
     names = integer(fields["names"], 1, MAX_EPOCH, "names")
-    if current not in live or names not in live:
+    files = integer(fields["files"], 1, MAX_EPOCH, "files")
+    if not {current, names, files} <= set(live):
         raise SchemaError("an epoch in use is not live")
-    return Epochs(current, names, live)
+    if current != live[-1]:
+        raise SchemaError("the current epoch is not the newest")
+    return Epochs(current, names, files, live)
 
 
 def _parse_slot(value: object, epochs: Epochs) -> Slot:

@@ -36,6 +36,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
         "phonevault.fs",
     ),
     "phonevault.header_copies": ("keyslots", "phonevault.openers", "phonevault.fs", "phonevault.vault"),
+    "phonevault.rotation": ("keyslots", "phonevault.vault", "phonevault.fs"),
     "phonevault.slots": ("keyslots", "phonevault.openers", "phonevault.vault"),
     "phonevault.daemon": (
         "keyslots",

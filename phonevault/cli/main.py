@@ -23,6 +23,7 @@ COMMANDS = {
     "mount": ("phonevault.cli.mount", "mount", "Open a vault as a folder."),
     "passwd": ("phonevault.cli.slot", "passwd", "Change a passphrase."),
     "phone": ("phonevault.cli.phone", "phone", "Pair, list, ping and forget phones."),
+    "rotate": ("phonevault.cli.rotate", "rotate", "Change keys: a slot's secret, the volume key."),
     "slot": ("phonevault.cli.slot", "slot", "List, add, remove and test the ways into a vault."),
     "speed": ("phonevault.cli.speed", "speed", "Measure ciphers and folders on this computer."),
     "status": ("phonevault.cli.control", "status", "List the mounted vaults."),

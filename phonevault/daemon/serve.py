@@ -215,7 +215,8 @@ def _file_system(plan: MountPlan, opened: OpenedVault) -> EncryptedFileSystem:
 
 def give_keys(filesystem: Any, opened: OpenedVault) -> None:
     """Unlock a file system with an opened vault; the caller wipes the vault's keys."""
-    filesystem.unlock(opened.vmk, opened.header.epochs.current)
+    epochs = opened.header.epochs
+    filesystem.unlock(opened.vmks[epochs.names], epochs.names, opened.vmks, epochs.current)
 
 
 @contextlib.contextmanager

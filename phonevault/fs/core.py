@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
-from keyslots.secret import Secret
 from phonevault.fs import attributes, directory_ids
 from phonevault.fs.contents.gcm_file import GcmFile
 from phonevault.fs.contents.sparse_file import SparseFile
@@ -60,6 +59,7 @@ class Core:
         self.permissions = Permissions(self.xattrs, self.nodes.directory, cached=not shared)
         self.long_links = LongLinks(lambda: self.nodes.directory(self.nodes.root))
         self._keys: TreeKeys | None = None
+        self._moves: list[tuple[PathHandle, str]] | None = None
         self._own = (os.geteuid(), os.getegid())
 
     @property
@@ -78,13 +78,12 @@ class Core:
         """Whether the tree is unlocked."""
         return self._keys is not None
 
-    def unlock(self, vmk: Secret, vault_id: bytes, epoch: int) -> None:
-        """Derive the keys and prove them on the root's directory id.
+    def unlock(self, keys: TreeKeys) -> None:
+        """Take the keys and prove them on the root's directory id.
 
         Raises:
-            DirectoryIdDamaged: the root's id does not open.
+            DirectoryIdDamaged: the root's id does not open; they are wiped again.
         """
-        keys = TreeKeys(vmk, vault_id, epoch)
         self._keys = keys
         try:
             self._prove()
@@ -228,6 +227,28 @@ class Core:
         """Tell the kernel of an object: ``fuse_entry_out``."""
         node = self.nodes.remember(parent, stored, status)
         return attributes.entry_out(node.id, self.timeout_s, attributes.pack(status, self.layout))
+
+    # -- moves, for who walks the tree while it is in use ---------------------------------------------------
+
+    def note_moves(self, wanted: bool) -> None:
+        """Keep a list of what gets another place, from now on or no longer."""
+        with self.nodes.lock:
+            self._moves = [] if wanted else None
+
+    def moved_to(self, directory: PathHandle, stored: str) -> None:
+        """An object gets that place. Said before, or under the node table's lock."""
+        if self._moves is not None:
+            with self.nodes.lock:
+                if self._moves is not None:
+                    self._moves.append((directory, stored))
+
+    def take_moves(self) -> list[tuple[PathHandle, str]]:
+        """The places noted since the last call."""
+        with self.nodes.lock:
+            moves = self._moves or []
+            if self._moves is not None:
+                self._moves = []
+            return moves
 
     def owns(self, uid: int, gid: int) -> bool:
         """Whether what the daemon makes belongs to that user and group from the start."""

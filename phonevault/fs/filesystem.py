@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from keyslots.memory import scrub_stack
 from keyslots.secret import Secret
 from phonevault.fs.core import MAX_WRITE_BYTES, Core
+from phonevault.fs.keys import TreeKeys
 from phonevault.fs.requests.directories import DirectoryOperations
 from phonevault.fs.requests.files import FileOperations
 from phonevault.fs.requests.inodes import InodeOperations
@@ -19,6 +21,7 @@ from phonevault.fs.requests.space import SpaceOperations
 from phonevault.fs.requests.statx import StatxOperations
 from phonevault.fs.requests.tree import TreeOperations
 from phonevault.fs.requests.xattrs import XattrOperations
+from phonevault.fs.rewrap import Rewrap
 from phonevault.fuse.abi import Init, Opcode
 from phonevault.fuse.request import Handler, Operations, Request
 
@@ -82,13 +85,32 @@ class EncryptedFileSystem:
         """Whether the death of this process at any moment loses nothing that was acknowledged."""
         return self._core.journal.safe
 
-    def unlock(self, vmk: Secret, epoch: int = 1) -> None:
-        """Derive the keys; ``vmk`` is not kept.
+    def unlock(
+        self,
+        vmk: Secret,
+        epoch: int = 1,
+        vmks: Mapping[int, Secret] | None = None,
+        current: int | None = None,
+    ) -> None:
+        """Derive the keys from volume keys, which are not kept. Arguments as of :class:`TreeKeys`.
 
         Raises:
             DirectoryIdDamaged: the root's id does not open under them.
         """
-        self._core.unlock(vmk, self._vault_id, epoch)
+        self._core.unlock(TreeKeys(vmk, self._vault_id, epoch, vmks, current))
+
+    def adopt_epoch(self, epoch: int, vmk: Secret) -> None:
+        """Wrap new file keys under another volume key from now on; it is not kept."""
+        self._core.keys.adopt(epoch, vmk, self._vault_id)
+
+    def rewrap(self, needed: Collection[int], duty: float = 1.0) -> Rewrap:
+        """What wraps every file key under the current volume key.
+
+        Args:
+            needed: epochs that stay; the keys of the others are let go of at the end.
+            duty: share of the time that is worked, above 0, at most 1.
+        """
+        return Rewrap(self._core, self._files, lambda: self._core.keys.let_go(needed), duty)
 
     def lock(self) -> None:
         """Wipe every key. The session must be locked first."""

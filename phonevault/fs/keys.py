@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Collection, Mapping
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM, AESSIV
@@ -10,7 +11,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM, AESSIV
 from keyslots import labels
 from keyslots.derive import derive
 from keyslots.secret import Secret
-from phonevault.fs.errors import LinkDamaged
+from phonevault.fs.errors import FileDamaged, LinkDamaged
 from phonevault.fs.format.links import LongLink
 from phonevault.fs.format.names import b64decode, b64encode
 from phonevault.fs.format.xattrs import XattrSeals
@@ -21,28 +22,69 @@ _SYMLINK_AAD = b"symlink"
 
 
 class TreeKeys:
-    """Ciphers for names, symbolic links, extended attributes and file keys, derived from the volume key of one epoch.
+    """Ciphers for names, symbolic links, extended attributes (of one epoch) and file keys (of every live one).
 
     Args:
-        vmk: the volume master key; not kept.
+        vmk: the volume master key that names are encrypted with; not kept.
         vault_id: 16 bytes.
         epoch: number of that volume key.
+        vmks: the volume master keys of all live epochs; that one alone, if left out.
+        current: the epoch of new file keys; that of names, if left out.
+
+    Attributes:
+        epoch: of new file keys.
+        file_keys: wraps new file keys.
     """
 
-    def __init__(self, vmk: Secret, vault_id: bytes, epoch: int) -> None:
-        self.epoch = epoch
+    def __init__(
+        self,
+        vmk: Secret,
+        vault_id: bytes,
+        epoch: int,
+        vmks: Mapping[int, Secret] | None = None,
+        current: int | None = None,
+    ) -> None:
+        self.epoch = epoch if current is None else current
         self.arena = KeyArena()
         self._secrets = [
             derive(vmk, vault_id, label)
             for label in (
-                labels.NAMES, labels.SYMLINKS, labels.FILE_KEYS, labels.XATTR_NAMES, labels.XATTRS
+                labels.NAMES, labels.SYMLINKS, labels.XATTR_NAMES, labels.XATTRS
             )
         ]  # fmt: skip
-        names, symlinks, file_keys, xattr_names, xattrs = self._secrets
+        names, symlinks, xattr_names, xattrs = self._secrets
         self.names = AESSIV(names.view)
-        self.file_keys = AESGCM(file_keys.view)
+        self._file_keys: dict[int, AESGCM] = {}
+        for number, other in ({epoch: vmk} if vmks is None else vmks).items():
+            file_keys = derive(other, vault_id, labels.FILE_KEYS)
+            self._secrets.append(file_keys)
+            self._file_keys[number] = AESGCM(file_keys.view)
+        self.file_keys = self._file_keys[self.epoch]
         self._symlinks = AESGCM(symlinks.view)
         self.xattrs = XattrSeals(AESSIV(xattr_names.view), AESGCM(xattrs.view))
+
+    def file_keys_of(self, epoch: int) -> AESGCM:
+        """What file keys of an epoch are wrapped with.
+
+        Raises:
+            FileDamaged: the vault has no such epoch (any more).
+        """
+        found = self._file_keys.get(epoch)
+        if found is None:
+            raise FileDamaged("a file's key is of an epoch that the vault does not have")
+        return found
+
+    def adopt(self, epoch: int, vmk: Secret, vault_id: bytes) -> None:
+        """Wrap new file keys under the volume key of another epoch from now on; ``vmk`` is not kept."""
+        secret = derive(vmk, vault_id, labels.FILE_KEYS)
+        self._secrets.append(secret)
+        self._file_keys[epoch] = AESGCM(secret.view)
+        self.file_keys, self.epoch = self._file_keys[epoch], epoch
+
+    def let_go(self, needed: Collection[int]) -> None:
+        """Forget the file-key keys of all epochs but those (their bytes stay in locked pages until :meth:`wipe`)."""
+        for epoch in [epoch for epoch in self._file_keys if epoch not in needed]:
+            del self._file_keys[epoch]
 
     def wipe(self) -> None:
         """Wipe every key. The ciphers are of no use afterwards and must be dropped."""

@@ -12,7 +12,7 @@ import fcntl
 import logging
 import os
 import stat
-from collections.abc import Generator, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -29,6 +29,7 @@ from phonevault.fs.format.journal import (
     parse_slot,
 )
 from phonevault.fs.journal import boot_mark, host_mark
+from phonevault.fs.walk import walk
 
 log = logging.getLogger(__name__)
 
@@ -255,7 +256,7 @@ def _files_of(tree: Path, wanted: set[int], stack: contextlib.ExitStack) -> dict
     """Descriptors of the tree's regular files with those inode numbers."""
     found: dict[int, int] = {}
     flags = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-    with contextlib.closing(_walk(tree)) as entries:
+    with contextlib.closing(walk(tree)) as entries:
         for directory_fd, entry in entries:
             inode = entry.inode()
             if inode not in wanted or inode in found or not entry.is_file(follow_symlinks=False):
@@ -268,30 +269,3 @@ def _files_of(tree: Path, wanted: set[int], stack: contextlib.ExitStack) -> dict
             if len(found) == len(wanted):
                 break
     return found
-
-
-def _walk(tree: Path) -> Generator[tuple[int, os.DirEntry[str]], None, None]:
-    """Every entry of the tree with a descriptor of its directory."""
-    with contextlib.ExitStack() as stack:
-        flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-        levels: list[tuple[int, Iterator[os.DirEntry[str]]]] = []
-
-        def enter(fd: int) -> None:
-            levels.append((fd, os.scandir(fd)))
-
-        def leave() -> None:
-            while levels:
-                os.close(levels.pop()[0])
-
-        stack.callback(leave)
-        enter(os.open(tree, flags))
-        while levels:
-            fd, entries = levels[-1]
-            entry = next(entries, None)
-            if entry is None:
-                os.close(fd)
-                levels.pop()
-                continue
-            yield fd, entry
-            if entry.is_dir(follow_symlinks=False):
-                enter(open_however(entry.name, flags, fd))

@@ -36,6 +36,24 @@ _FS_IOC_GETFLAGS, _FS_IOC_SETFLAGS = 0x80086601, 0x40086602
 _FS_NOCOW_FL = 0x00800000
 
 
+_syncfs = _libc.syncfs
+_syncfs.argtypes = [ctypes.c_int]
+
+
+def syncfs(fd: int) -> None:
+    """Wait until everything that was written to a file system is on stable storage.
+
+    Args:
+        fd: of any object on it, but not O_PATH.
+
+    Raises:
+        OSError: EIO.
+    """
+    if _syncfs(fd) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+
+
 def rename(source_fd: int, source: str, target_fd: int, target: str, flags: int) -> None:
     """renameat2(2).
 

@@ -114,6 +114,25 @@ class ContentFile(StoredFile, ABC):
         with self.lock:
             self._write_or_undo(keys, offset, data, cipher, plain)
 
+    def wrap_anew(self, keys: TreeKeys) -> bool:
+        """Wrap the file key under the current epoch, if it is not.
+
+        Returns:
+            Whether anything was written. It is not durable yet.
+
+        Raises:
+            FileDamaged: the header does not open.
+            OSError: of the backing file; the header is what it was.
+        """
+        with self.lock:
+            if self._cipher_size <= HEADER_BYTES:
+                return False
+            header, _ = self._unlocked(keys)
+            if header.epoch == keys.epoch:
+                return False
+            self._rewrite_header(keys, replace(header, epoch=keys.epoch))
+            return True
+
     def truncate(self, keys: TreeKeys, size: int, cipher: memoryview, plain: memoryview) -> None:
         """Cut or extend to ``size`` bytes.
 
@@ -207,7 +226,7 @@ class ContentFile(StoredFile, ABC):
             raise FileDamaged("a file's header names another cipher or block size than the vault's")
         slot = keys.arena.take()
         try:
-            open_header(raw, header, keys.file_keys, slot[: KEY_BYTES[self.cipher_id]])
+            open_header(raw, header, keys.file_keys_of(header.epoch), slot[: KEY_BYTES[self.cipher_id]])
         except FileDamaged:
             keys.arena.give_back(slot)
             raise
@@ -231,15 +250,19 @@ class ContentFile(StoredFile, ABC):
         holes for a moment) it is enough that it was written out before the length can be.
         """
         header, _ = self._unlocked(keys)
-        if not header.sparse and self._slot is not None:
-            header = replace(header, sparse=True, epoch=keys.epoch)
-            raw = seal_header(header, keys.file_keys, self._slot[: KEY_BYTES[self.cipher_id]])
-            self._put(memoryview(raw), 0)
-            self._header, self._stored_header = header, raw
+        if not header.sparse:
+            self._rewrite_header(keys, replace(header, sparse=True, epoch=keys.epoch))
             if behind_the_end:
                 self.write_out(HEADER_BYTES)
             else:
                 self.sync(data_only=True)
+
+    def _rewrite_header(self, keys: TreeKeys, header: FileHeader) -> None:
+        """Wrap the file key anew, under a header that says something else. The 128 bytes lie in one page: all of them are written."""
+        _, key = self._unlocked(keys)
+        raw = seal_header(header, keys.file_keys, key)
+        self._put(memoryview(raw), 0)
+        self._header, self._stored_header = header, raw
 
     def _adopt(self, arena: KeyArena, header: FileHeader, slot: memoryview) -> tuple[FileHeader, memoryview]:
         self._arena, self._header, self._slot = arena, header, slot

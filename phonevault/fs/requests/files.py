@@ -8,8 +8,11 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from phonevault.fs.access import open_however
+from phonevault.fs.contents.sparse_file import SparseFile
 from phonevault.fs.core import Core, contents_of
 from phonevault.fs.creation import Owner, make_object
 from phonevault.fs.nodes import Node, PathHandle
@@ -120,10 +123,16 @@ class FileOperations:
         """
         if not stat.S_ISREG(node.mode):
             raise OSError(errno.EISDIR if stat.S_ISDIR(node.mode) else errno.EINVAL, "not a regular file")
+        with self.writable(node) as contents:
+            contents.truncate(self._core.keys, size, request.cipher, request.plain)
+            self._core.xattrs.drop_capability(contents.fd)
+
+    @contextmanager
+    def writable(self, node: Node) -> Iterator[SparseFile]:
+        """The contents of a regular file, open or not, for as long as the body runs."""
         self._acquire(node, write=True)
         try:
-            contents_of(node).truncate(self._core.keys, size, request.cipher, request.plain)
-            self._core.xattrs.drop_capability(contents_of(node).fd)
+            yield contents_of(node)
         finally:
             self._release(node)
 

@@ -97,6 +97,8 @@ class RenameOperations:
         if replaced is not None and os.path.samestat(moved.status, replaced.status):
             return b""
         with core.nodes.lock:
+            core.moved_to(new.handle, new.stored)
+            core.moved_to(old.handle, old.stored)
             if replaced is not None and flags & RENAME_EXCHANGE:
                 self._exchange(old, moved, new, replaced)
                 return b""

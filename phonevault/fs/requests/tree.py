@@ -66,6 +66,7 @@ class TreeOperations:
         encoded = core.encoded(parent, abi.name_of(request.body[abi.LINK_IN.size :]))
         handle = core.nodes.directory(parent)
         with core.held(node) as fd, sidecars.named(handle.fd, encoded) as stored:
+            core.moved_to(handle, stored)
             os.link(f"/proc/self/fd/{fd}", stored, dst_dir_fd=handle.fd, follow_symlinks=True)
         return core.entry(parent, stored, core.stat_entry(handle.fd, stored))
 

@@ -1,0 +1,240 @@
+"""Wrapping every file key under the current volume key: 128 bytes a file, while the tree is in use or not.
+
+What is moved while the tree is walked could be passed over. So moves are noted, and looked at before the older keys go: under the node
+table's lock, which every move takes. A file whose header does not open keeps its header, and with it the older keys.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from phonevault.fs.access import open_however
+from phonevault.fs.core import Core
+from phonevault.fs.errors import FileDamaged
+from phonevault.fs.format import names
+from phonevault.fs.format.file_header import parse_header
+from phonevault.fs.format.layout import HEADER_BYTES
+from phonevault.fs.nodes import PathHandle
+from phonevault.fs.requests.files import FileOperations
+from phonevault.fs.syscalls import syncfs
+from phonevault.fs.walk import walk, walk_below
+
+_FILE_FLAGS = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
+_SLICE_S = 0.02
+
+
+@dataclass
+class RewrapProgress:
+    """How far it is.
+
+    Attributes:
+        total: regular files that the tree had at the beginning.
+        seen: files looked at in this pass.
+        wrapped: file keys wrapped anew, over all passes.
+        damaged: files whose header does not open.
+        seconds: time worked, pauses left out.
+    """
+
+    total: int = 0
+    seen: int = 0
+    wrapped: int = 0
+    damaged: int = 0
+    seconds: float = 0.0
+
+
+class Rewrap:
+    """One run over a tree.
+
+    Args:
+        core: unlocked, with the keys of the older epochs.
+        files: the requests for files, which know what is open.
+        let_go: forgets the older keys.
+        duty: share of the time that is worked, above 0, at most 1.
+    """
+
+    def __init__(
+        self, core: Core, files: FileOperations, let_go: Callable[[], None], duty: float = 1.0
+    ) -> None:
+        self.progress = RewrapProgress()
+        self.duty = duty
+        self._core = core
+        self._files = files
+        self._let_go = let_go
+        self._stop = threading.Event()
+        self._go = threading.Event()
+        self._go.set()
+        self._slice_began_s = 0.0
+
+    # -- from other threads -------------------------------------------------------------------------------
+
+    def stop(self) -> None:
+        """End :meth:`run` soon."""
+        self._stop.set()
+        self._go.set()
+
+    def pause(self) -> None:
+        """Rest until :meth:`resume`."""
+        self._go.clear()
+
+    def resume(self) -> None:
+        """Go on."""
+        self._go.set()
+
+    @property
+    def paused(self) -> bool:
+        """Whether it rests."""
+        return not self._go.is_set()
+
+    # -- the run ------------------------------------------------------------------------------------------
+
+    def run(self, finish: Callable[[], None]) -> bool:
+        """Wrap every file key anew, make that durable, then finish.
+
+        Args:
+            finish: retires the older volume keys in the vault's header. Called while nothing can be moved or opened, and only
+                if no file needs them.
+
+        Returns:
+            False if it was stopped, or if a damaged header still needs an older key.
+
+        Raises:
+            OSError: of the backing store; running again goes on.
+        """
+        core = self._core
+        core.note_moves(True)
+        try:
+            self._count()
+            self._open_files()
+            while self._pass():
+                if self._stop.is_set():
+                    return False
+            if self._stop.is_set() or self.progress.damaged:
+                return False
+            self._sync()
+            with core.nodes.lock:
+                self._moved()
+                self._open_files()
+                self._sync()
+                finish()
+                self._let_go()
+                return True
+        finally:
+            core.note_moves(False)
+
+    def _sync(self) -> None:
+        """Every header is on stable storage after this."""
+        fd = os.open(self._core.tree, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            syncfs(fd)
+        finally:
+            os.close(fd)
+
+    def _count(self) -> None:
+        with contextlib.closing(walk(self._core.tree, names.is_entry)) as entries:
+            self.progress.total = sum(_is_contents(entry) for _, entry in entries)
+
+    def _pass(self) -> bool:
+        """Look at every file; whether any had an older key."""
+        before, self.progress.seen, self.progress.damaged = self.progress.wrapped, 0, 0
+        with contextlib.closing(walk(self._core.tree, names.is_entry)) as entries:
+            self._slice_began_s = time.monotonic()
+            for directory_fd, entry in entries:
+                if _is_contents(entry):
+                    self._entry(directory_fd, entry.name)
+                    if not self._breathe():
+                        return True
+        self._moved()
+        return self.progress.wrapped != before
+
+    def _breathe(self) -> bool:
+        """Rest as the duty and a pause ask for; False when stopped."""
+        worked_s = time.monotonic() - self._slice_began_s
+        if worked_s < _SLICE_S:
+            return not self._stop.is_set()
+        self.progress.seconds += worked_s
+        self._stop.wait(worked_s / self.duty - worked_s)
+        self._go.wait()
+        self._slice_began_s = time.monotonic()
+        return not self._stop.is_set()
+
+    def _open_files(self) -> None:
+        """Files that programs hold open, those without a name included."""
+        for node in self._core.nodes.all_nodes():
+            if node.contents is None:
+                continue
+            try:
+                with self._files.writable(node) as contents, _times_kept(contents.fd):
+                    self.progress.wrapped += contents.wrap_anew(self._core.keys)
+            except FileDamaged:
+                self.progress.damaged += 1
+
+    def _moved(self) -> None:
+        """What was moved meanwhile."""
+        while moves := self._core.take_moves():
+            for directory, stored in moves:
+                self._place(directory, stored)
+
+    def _place(self, directory: PathHandle, stored: str) -> None:
+        try:
+            status = self._core.stat_entry(directory.fd, stored)
+        except FileNotFoundError:
+            return
+        if stat.S_ISREG(status.st_mode):
+            self._entry(directory.fd, stored)
+        elif stat.S_ISDIR(status.st_mode):
+            with contextlib.closing(walk_below(directory.fd, stored, names.is_entry)) as entries:
+                for directory_fd, entry in entries:
+                    if _is_contents(entry):
+                        self._entry(directory_fd, entry.name)
+
+    def _entry(self, directory_fd: int, stored: str) -> None:
+        self.progress.seen += 1
+        try:
+            fd = open_however(stored, _FILE_FLAGS, directory_fd)
+        except FileNotFoundError:
+            return  # moved or removed meanwhile; moves are noted
+        try:
+            if stat.S_ISREG(os.fstat(fd).st_mode) and self._is_old(fd):
+                self._wrap(fd)
+        except FileDamaged:
+            self.progress.damaged += 1
+        finally:
+            os.close(fd)
+
+    def _is_old(self, fd: int) -> bool:
+        raw = os.pread(fd, HEADER_BYTES, 0)
+        return len(raw) > 0 and parse_header(raw).epoch != self._core.keys.epoch
+
+    def _wrap(self, fd: int) -> None:
+        core = self._core
+        with core.nodes.lock:  # whoever opens the file now waits
+            node = core.nodes.find(os.fstat(fd))
+            if node is not None and node.contents is not None:
+                with self._files.writable(node) as contents, _times_kept(contents.fd):
+                    self.progress.wrapped += contents.wrap_anew(core.keys)
+                return
+            contents = core.contents(fd)
+            try:
+                with _times_kept(fd):
+                    self.progress.wrapped += contents.wrap_anew(core.keys)
+            finally:
+                contents.wipe()
+
+
+def _is_contents(entry: os.DirEntry[str]) -> bool:
+    return entry.is_file(follow_symlinks=False) and names.is_entry(entry.name)
+
+
+@contextlib.contextmanager
+def _times_kept(fd: int) -> Iterator[None]:
+    """A header is no content: the file's times stay."""
+    before = os.fstat(fd)
+    yield
+    if os.fstat(fd).st_mtime_ns != before.st_mtime_ns:
+        os.utime(fd, ns=(before.st_atime_ns, before.st_mtime_ns))

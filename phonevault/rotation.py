@@ -1,0 +1,121 @@
+"""Rotating the volume key of a vault that nobody has mounted (docs/format.md 1.6).
+
+The header says so, under its MAC: as long as `epochs.files` is not the current epoch, file keys may be wrapped under older ones. So an
+interrupted rotation is gone on with by doing it again, whatever interrupted it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from keyslots import store
+from keyslots.derive import header_key
+from keyslots.envelope import encode_file, parse_file
+from keyslots.epochs import begin_epoch, needed_epochs, retire_epochs
+from keyslots.header import Header
+from keyslots.secret import Secret
+
+if TYPE_CHECKING:
+    from phonevault.fs.rewrap import Rewrap, RewrapProgress
+    from phonevault.vault import OpenedVault
+
+
+@dataclass(frozen=True)
+class Rotated:
+    """What became of it.
+
+    Attributes:
+        epoch: of the volume key that file keys are wrapped under now.
+        progress: of the run.
+        complete: no file needs an older key; they are gone from the header, but for the one of names.
+    """
+
+    epoch: int
+    progress: RewrapProgress
+    complete: bool
+
+
+def is_under_way(header: Header) -> bool:
+    """Whether file keys may be wrapped under older volume keys."""
+    return header.epochs.files != header.epochs.current
+
+
+def begin(opened: OpenedVault) -> tuple[Header, dict[int, Secret]]:
+    """Give the vault a new volume key, saved, unless a rotation is under way.
+
+    Returns:
+        The header, and all volume keys by epoch: those of ``opened``, and the new one for the caller to wipe.
+
+    Raises:
+        HeaderChanged, HeaderBusy, HeaderWriteFailed, BadParameter: as for `keyslots.store.save`. Nothing has changed then.
+    """
+    if is_under_way(opened.header):
+        return opened.header, dict(opened.vmks)
+    header, epoch, vmk = begin_epoch(opened.header, opened.vmks)
+    try:
+        return _save(opened, header, vmk), {**opened.vmks, epoch: vmk}
+    except BaseException:
+        vmk.wipe()
+        raise
+
+
+def finish(opened: OpenedVault, header: Header, vmks: dict[int, Secret]) -> Header:
+    """Take the older volume keys out of the header. Every file key is wrapped under the current one, durably.
+
+    Raises:
+        HeaderChanged, HeaderBusy, HeaderWriteFailed: as for `keyslots.store.save`.
+    """
+    return _save(opened, retire_epochs(header, vmks), vmks[header.epochs.current])
+
+
+def rotate_master(opened: OpenedVault, started: Callable[[Rewrap], None], duty: float = 1.0) -> Rotated:
+    """Give the vault a new volume key and wrap every file key under it; or go on with a rotation that was interrupted.
+
+    Args:
+        opened: the vault; the caller holds the lock of its tree, and wipes it.
+        started: is handed the run: its progress, and how to stop it.
+        duty: share of the time that is worked, above 0, at most 1.
+
+    Raises:
+        HeaderChanged, HeaderBusy, HeaderWriteFailed: the header could not be written.
+        RecoveryFailed, OSError: of the backing store. Doing it again goes on.
+    """
+    from phonevault.fs.filesystem import EncryptedFileSystem
+    from phonevault.fs.format.journal import DIRECTORY as JOURNAL
+    from phonevault.fs.recovery import recover
+
+    recover(opened.path / JOURNAL, opened.tree)
+    header, vmks = begin(opened)
+    epochs = header.epochs
+    try:
+        filesystem = EncryptedFileSystem(
+            opened.tree,
+            header.vault_id,
+            header.cipher,
+            header.block_size,
+            journal=opened.path / JOURNAL,
+        )
+        try:
+            filesystem.unlock(vmks[epochs.names], epochs.names, vmks, epochs.current)
+            run = filesystem.rewrap(needed_epochs(header), duty)
+            started(run)
+            complete = run.run(lambda: _finished(opened, header, vmks))
+        finally:
+            filesystem.lock()
+            filesystem.close()
+    finally:
+        vmks[epochs.current].wipe()
+    return Rotated(epochs.current, run.progress, complete)
+
+
+def _finished(opened: OpenedVault, header: Header, vmks: dict[int, Secret]) -> None:
+    finish(opened, header, vmks)
+
+
+def _save(opened: OpenedVault, header: Header, vmk: Secret) -> Header:
+    """Save a header under the MAC key of its current epoch, after reading it back."""
+    with header_key(vmk, header.vault_id) as key:
+        parse_file(encode_file(header, key))
+        return store.save(opened.path, header, key)

@@ -1,0 +1,214 @@
+"""`phonevault rotate`: a real vault, kills at any moment, and what others may do meanwhile."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import random
+import signal
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.computer import Computer
+from support.file_epochs import file_epochs
+from support.needs import need_fuse
+
+pytestmark = pytest.mark.mount
+
+
+@pytest.fixture(autouse=True)
+def fuse() -> None:
+    need_fuse()
+
+
+def by_code(computer: Computer) -> tuple[object, ...]:
+    return ("--recovery-file", computer.code_file)
+
+
+def fill(computer: Computer, files: int) -> None:
+    """A tree with hard links, holes, a long name, a link, old times."""
+    computer.mount(*by_code(computer))
+    place = computer.place
+    for number in range(files):
+        directory = place / f"d{number % 7}"
+        directory.mkdir(exist_ok=True)
+        (directory / f"file {number}").write_bytes(random.Random(number).randbytes(number * 37 % 9000))
+    (place / ("n" * 250)).write_text("long")
+    (place / "link").symlink_to("d1/file 1")
+    os.link(place / "d1" / "file 1", place / "second name")
+    with (place / "sparse").open("wb") as sparse:
+        sparse.seek(1 << 20)
+        sparse.write(b"end")
+    os.utime(place / "d1" / "file 1", ns=(10**18, 10**18 + 1))
+    computer.run("unmount", place)
+
+
+def view(computer: Computer) -> dict[str, Any]:
+    """Everything a program can see of the tree."""
+    computer.mount("--read-only", *by_code(computer))
+    found: dict[str, Any] = {}
+    for path in sorted(computer.place.rglob("*")):
+        status = path.lstat()
+        data = path.read_bytes() if path.is_file() else b""
+        found[str(path.relative_to(computer.place))] = (
+            status.st_mode,
+            status.st_nlink,
+            status.st_size,
+            status.st_mtime_ns,
+            status.st_blocks < 300,
+            os.readlink(path) if path.is_symlink() else hashlib.sha256(data).hexdigest(),
+        )
+    computer.run("unmount", computer.place)
+    return found
+
+
+def header_epochs(computer: Computer) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(computer.run("info", computer.vault, "--json").stdout)["epochs"]
+    return found
+
+
+def used_epochs(computer: Computer) -> set[int]:
+    return set(file_epochs(computer.vault / "tree"))
+
+
+def test_fresh_slot_secrets(computer: Computer) -> None:
+    def wrapped() -> list[str]:
+        header = json.loads((computer.vault / "phonevault.json").read_bytes())["header"]
+        return [slot["keys"][0]["wrapped"] for slot in header["slots"]]
+
+    first = wrapped()
+    computer.run("rotate", "slot", computer.vault, 0, *by_code(computer))
+    second = wrapped()
+    assert second[0] != first[0] and second[1] == first[1]
+    computer.run("rotate", "slot", computer.vault, *by_code(computer))
+    assert wrapped()[1] != second[1]
+    computer.run("rotate", "slot", computer.vault, 7, *by_code(computer), code=19)
+    computer.start_phone()
+    computer.run("slot", "test", computer.vault, "--phone", "pocket")
+    computer.run("slot", "test", computer.vault, *by_code(computer))
+
+
+@pytest.mark.parametrize("cipher", ["aes-256-gcm", "aes-256-xts"])
+def test_a_new_volume_key(computer: Computer, cipher: str) -> None:
+    if cipher == "aes-256-xts":
+        computer.vault = computer.root / "xts"
+        computer.code_file.unlink()
+        computer.run(
+            "create", computer.vault, "--no-phone", "--recovery-file", computer.code_file, "--cipher", cipher
+        )
+    fill(computer, 40)
+    before = view(computer)
+    said = computer.run("rotate", "master", computer.vault, *by_code(computer)).stdout
+    assert "volume key 2, " in said
+    assert header_epochs(computer) == {"current": 2, "files": 2, "live": [1, 2], "names": 1}
+    assert used_epochs(computer) == {2}
+    assert view(computer) == before
+    computer.run("rotate", "master", computer.vault, *by_code(computer))
+    assert header_epochs(computer) == {"current": 3, "files": 3, "live": [1, 3], "names": 1}
+    assert used_epochs(computer) == {3}
+    assert view(computer) == before
+    computer.mount(*by_code(computer))
+    (computer.place / "new").write_text("new")
+    computer.run("rotate", "master", computer.vault, *by_code(computer), code=22)
+    computer.run("lock", computer.place)
+    computer.run("unlock", computer.place, *by_code(computer))
+    assert (computer.place / "new").read_text() == "new"
+    computer.run("unmount", computer.place)
+
+
+def test_the_phone_opens_what_was_rotated_without_it(computer: Computer) -> None:
+    fill(computer, 5)
+    computer.run("rotate", "master", computer.vault, *by_code(computer))
+    computer.start_phone()
+    computer.mount("--phone", "pocket")
+    assert (computer.place / "link").read_bytes() == random.Random(1).randbytes(37)
+    computer.run("unmount", computer.place)
+
+
+KILLED = str(Path(__file__).parents[1] / "support" / "killed_command.py")
+
+
+def rotate_killed_at(computer: Computer, number: int, when: str) -> str:
+    argv = [sys.executable, KILLED, str(number), when, "rotate", "master", str(computer.vault)]
+    child = computer.spawn([*argv, *map(str, by_code(computer))])
+    said, _ = child.communicate()
+    assert child.returncode == (-signal.SIGKILL if number else 0), said
+    return said
+
+
+def survives_kills_at(computer: Computer, chosen: Callable[[int], Sequence[int]]) -> None:
+    """Kills rotations at chosen changes of the disk, each gone on with by the next one; nothing is ever lost."""
+    fill(computer, 25)
+    before = view(computer)
+    changes = int(rotate_killed_at(computer, 0, "").rpartition("changes: ")[2])
+    # Each epoch that is begun and not finished by a kill early on stays live: finish now and then.
+    for number in chosen(changes):
+        for when in ("before", "after"):
+            rotate_killed_at(computer, number, when)
+            computer.run("slot", "test", computer.vault, *by_code(computer))
+            now = view(computer)
+            assert {name: seen[:3] + seen[4:] for name, seen in now.items()} == {
+                name: seen[:3] + seen[4:] for name, seen in before.items()
+            }, (number, when)
+            # Between the header and the time put back after it lies one moment, and one file.
+            assert sum(now[name] != before[name] for name in now) <= 2  # under both of its names
+            before = now
+            rotate_killed_at(computer, 0, "")
+            epoch = header_epochs(computer)["current"]
+            ended = {"current": epoch, "files": epoch, "live": [1, epoch], "names": 1}
+            assert header_epochs(computer) == ended
+            assert used_epochs(computer) == {epoch}
+
+
+def test_a_killed_rotation_loses_nothing_and_goes_on(computer: Computer) -> None:
+    survives_kills_at(computer, lambda changes: random.sample(range(1, changes), 3))
+
+
+@pytest.mark.slow
+def test_a_rotation_killed_at_every_change_of_the_disk(computer: Computer) -> None:
+    survives_kills_at(computer, lambda changes: range(1, changes))
+
+
+def test_ctrl_c_stops_between_two_files(computer: Computer) -> None:
+    fill(computer, 400)
+    child = computer.start("rotate", "master", computer.vault, "--duty", 0.02, *by_code(computer))
+    while not (computer.vault / "journal").is_dir() or not list((computer.vault / "journal").iterdir()):
+        time.sleep(0.01)
+    time.sleep(0.2)
+    child.send_signal(signal.SIGINT)
+    said, _ = child.communicate()
+    assert child.returncode == 130, said
+    assert "goes on" in said
+    assert header_epochs(computer)["files"] == 1
+    again = computer.run("rotate", "master", computer.vault, *by_code(computer))
+    assert "volume key 2, " in again.stdout
+    assert used_epochs(computer) == {2}
+
+
+def test_a_damaged_file_is_told_and_its_key_kept(computer: Computer) -> None:
+    fill(computer, 10)
+    victim = next(p for p in (computer.vault / "tree").rglob("*") if p.is_file() and p.stat().st_size > 1000)
+    raw = bytearray(victim.read_bytes())
+    raw[60] ^= 1
+    victim.write_bytes(raw)
+    computer.run("rotate", "master", computer.vault, *by_code(computer))
+    again = computer.run("rotate", "master", computer.vault, *by_code(computer))
+    assert "1 damaged file headers" in again.stderr
+    assert header_epochs(computer) == {"current": 2, "files": 1, "live": [1, 2], "names": 1}
+    raw[60] ^= 1
+    victim.write_bytes(raw)
+    computer.run("rotate", "master", computer.vault, *by_code(computer))
+    assert used_epochs(computer) == {2}
+
+
+def test_an_old_header_is_not_put_back_unasked(computer: Computer) -> None:
+    backup: Path = computer.root / "backup"
+    computer.run("header", "backup", computer.vault, backup)
+    computer.run("rotate", "master", computer.vault, *by_code(computer))
+    told = computer.run("header", "restore", computer.vault, backup, *by_code(computer), code=3)
+    assert "volume keys were changed" in told.stderr
