@@ -20,7 +20,9 @@ def read_private(path: Path) -> bytes | None:
         LinkError: it belongs to somebody else, others may read or change it, or it is over 1 MiB.
     """
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        fd = os.open(
+            path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+        )  # no waiting for a FIFO
     except FileNotFoundError:
         return None
     except OSError as error:

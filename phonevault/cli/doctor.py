@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import sys
 from typing import TYPE_CHECKING
 
@@ -89,10 +88,7 @@ def _paired(name: str | None) -> tuple[list[PairedPhone], list[Finding]]:
 
 
 def _phone_checks(paired: list[PairedPhone], *, wanted: bool) -> list[Check]:
-    if not paired:
-        return []
-    mounted = _mounts_by_phone()
-    return [_phone_check(phone, wanted, mounted.get(phone.name)) for phone in paired]
+    return [_phone_check(phone, wanted) for phone in paired]
 
 
 def _mounts_by_phone() -> dict[str, str]:
@@ -103,17 +99,22 @@ def _mounts_by_phone() -> dict[str, str]:
     if not runtime_path().exists():
         return {}
     try:
-        return {mount.status["phone"]: mount.mountpoint for mount in find_mounts() if mount.alive}
+        return {str(mount.status.get("phone")): mount.mountpoint for mount in find_mounts() if mount.alive}
     except SettingsError:  # not private: the check of the directories says so
         return {}
 
 
-def _phone_check(paired: PairedPhone, wanted: bool, mount: str | None) -> Check:
+def _phone_check(paired: PairedPhone, wanted: bool) -> Check:
     from phonevault.doctor import phones as phone_checks
     from phonevault.doctor.run import Check
 
-    phone = phone_checks.Phone(paired.name, paired.spec, _connector(paired), wanted, mount)
-    look: Callable[[], list[Finding]] = functools.partial(phone_checks.look, phone)
+    def look() -> list[Finding]:
+        # Asked here, where it has its time: a mount's daemon may not answer.
+        mount = _mounts_by_phone().get(paired.name)
+        return phone_checks.look(
+            phone_checks.Phone(paired.name, paired.spec, _connector(paired), wanted, mount)
+        )
+
     return Check(f"phone {paired.name}", look, phone_checks.LIMIT_S)
 
 

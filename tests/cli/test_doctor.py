@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,12 @@ import pytest
 from support.computer import Computer
 from support.needs import need_fuse
 from support.terminal import OnTerminal
+
+from phone_link.host.phone_book import PhoneBook
+from phonevault.cli.doctor import _phone_check
+from phonevault.doctor import phones as phone_checks
+from phonevault.doctor.finding import Status
+from phonevault.doctor.run import run
 
 FAULTLESS = (
     "python",
@@ -106,3 +113,34 @@ def test_on_a_terminal_advice_stands_below(fresh: Computer) -> None:
     with OnTerminal(fresh.command("phonevault.cli.main", "doctor"), environment) as screen:
         screen.wait()
     assert "→ start dbus" in screen.screen
+
+
+@pytest.mark.mount
+def test_a_mount_that_hangs_does_not_hang_it(computer: Computer, monkeypatch: pytest.MonkeyPatch) -> None:
+    need_fuse()
+    computer.start_phone()
+    computer.mount()
+    daemon = int(computer.status()["pid"])
+    os.kill(daemon, signal.SIGSTOP)
+    try:
+        for name in ("XDG_CONFIG_HOME", "XDG_STATE_HOME", "XDG_RUNTIME_DIR"):
+            monkeypatch.setenv(name, computer.environment[name])
+        monkeypatch.setattr(phone_checks, "LIMIT_S", 0.5)
+        (finding,) = run(
+            [_phone_check(PhoneBook(computer.root / "home/config/phonevault").get("pocket"), False)]
+        )
+    finally:
+        os.kill(daemon, signal.SIGCONT)
+    for thread in threading.enumerate():
+        if thread.name == "doctor phone pocket":
+            thread.join(30)  # it goes on in this test's home
+    assert finding.status is Status.WARNING
+    assert "no answer within 0.5 s" in finding.found
+    computer.run("unmount", computer.place)
+
+
+def test_a_fifo_in_the_place_of_the_book(computer: Computer) -> None:
+    book = computer.root / "home" / "config" / "phonevault" / "phones.json"
+    book.unlink()
+    os.mkfifo(book, 0o600)
+    assert found(computer, code=60)["paired-phones"]["status"] == "problem"
