@@ -38,6 +38,9 @@ class Code(StrEnum):
     LONG_NAME_DAMAGED = "long-name-damaged"
     LONG_NAME_ORPHAN = "long-name-orphan"
     LINK_DAMAGED = "link-damaged"
+    LINK_COPIED = "link-copied"
+    LINK_TARGET_ORPHAN = "link-target-orphan"
+    LINK_TARGETS_GONE = "link-targets-gone"
     XATTR_DAMAGED = "xattr-damaged"
     FILE_HEADER_ALONE = "file-header-alone"
     FILE_HEADER_DAMAGED = "file-header-damaged"
@@ -162,6 +165,23 @@ KINDS: dict[Code, Kind] = {
     ),
     Code.LINK_DAMAGED: Kind(
         _PROBLEM, "a symbolic link's target does not decrypt", "make the link anew through a mount"
+    ),
+    Code.LINK_COPIED: Kind(
+        _PROBLEM,
+        "two symbolic links share one sidecar: one is a copy made outside of a mount",
+        "make both anew through a mount: when one is removed, the other's target goes",
+    ),
+    Code.LINK_TARGET_ORPHAN: Kind(
+        _NOTE,
+        "the target of a long symbolic link that does not exist",
+        "none is needed",
+        "removed, if every link could be read",
+    ),
+    Code.LINK_TARGETS_GONE: Kind(
+        _PROBLEM,
+        "what should be the folder of long symbolic links' targets is none",
+        "put the folder phonevault.links back from a backup; else repair",
+        _LOST_FOUND,
     ),
     Code.XATTR_DAMAGED: Kind(
         _PROBLEM,

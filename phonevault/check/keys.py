@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from keyslots.secret import Secret
 from phonevault.fs.errors import Damaged
+from phonevault.fs.format.links import LongLink
 from phonevault.fs.keys import TreeKeys
 
 
@@ -35,6 +36,19 @@ class CheckKeys:
             except Damaged:
                 continue
         raise Damaged("a symbolic link's target does not decrypt")
+
+    def open_long_target(self, link: LongLink, sidecar: bytes) -> bytes:
+        """The same for a target in a sidecar.
+
+        Raises:
+            Damaged: it opens under none.
+        """
+        for keys in self.by_epoch.values():
+            try:
+                return keys.open_long_target(link, sidecar)
+            except Damaged:
+                continue
+        raise Damaged("a symbolic link's sidecar does not open, or is another link's")
 
     def wipe(self) -> None:
         """Wipe every key."""

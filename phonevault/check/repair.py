@@ -86,8 +86,10 @@ class Repair:
             name = _new_name(place.name, secrets.token_hex(8))
             stored = names.encrypt_name(self._siv, target.id, name)
             _rename_to_free(source_fd, place.stored, target_fd, stored)
-        os.fsync(target_fd)
-        os.fsync(source_fd)
+        # The move is made: if it is not durable, a power cut leaves the old state, which the next repair finds again.
+        with contextlib.suppress(OSError):
+            os.fsync(target_fd)
+            os.fsync(source_fd)
         if role_of(place.stored) is Role.LONG_ENTRY:
             with contextlib.suppress(OSError):
                 os.unlink(place.stored + names.LONG_SUFFIX, dir_fd=source_fd)

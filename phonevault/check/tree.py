@@ -7,20 +7,23 @@ import os
 import stat
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from phonevault.check.contents import ContentChecker
 from phonevault.check.findings import Code, Counts, Finding, Flaw
 from phonevault.check.keys import CheckKeys
+from phonevault.check.links import LinkChecker
 from phonevault.check.names import Role, read_name, read_sidecar, role_of
 from phonevault.check.places import DIRECTORY_FLAGS, Descriptors, Directory, Place
 from phonevault.check.repair import LOST_FOUND, Repair
 from phonevault.check.xattrs import XattrChecker
 from phonevault.fs.errors import Damaged
-from phonevault.fs.format import dirid, names
+from phonevault.fs.format import dirid, links, names
 from phonevault.fs.small_files import read_small
 
 _FILE_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _DENIED = (errno.EACCES, errno.EPERM)
+_INCOMPLETE = (Code.NOT_CHECKED, Code.READ_ERROR, Code.LINK_DAMAGED, Code.DIRECTORY_REPEATED)
 _GONE = (errno.ENOENT, errno.ELOOP, errno.ENXIO, errno.ENOTDIR, errno.ESTALE)
 
 
@@ -67,6 +70,7 @@ class TreeCheck:
         self._report, self._progress = report, progress
         self._keys = tree.keys
         self._contents = ContentChecker(tree.keys, tree.cipher, tree.block_size, self._looked_at)
+        self._links = LinkChecker(tree.keys, tree.fd)
         self._xattrs = XattrChecker(tree.keys.of_names.xattrs)
         status = os.fstat(tree.fd)
         self._root = Directory(None, tree.shown, None, (status.st_dev, status.st_ino))
@@ -96,7 +100,9 @@ class TreeCheck:
                 below = self._visit(directory, directory.pending.pop())
                 if below is not None:
                     stack.append(below)
+            self._sidecars_of_links()
         finally:
+            self._links.close()
             self._descriptors.close_all()
             self._contents.wipe()
             self._xattrs.wipe()
@@ -117,6 +123,7 @@ class TreeCheck:
                 failed = error.strerror or str(error)
         if only_failure and not failed:
             return
+        self._links.complete &= flaw.code not in _INCOMPLETE
         finding = Finding(flaw.code, path, stored, flaw.detail, repaired, failed)
         self.counts.count(finding)
         self._report(finding)
@@ -127,6 +134,7 @@ class TreeCheck:
 
     def _failed(self, place: Place, error: OSError) -> None:
         """An object cannot be read: gone meanwhile, not permitted, or an error of the disk."""
+        self._links.complete = False
         if error.errno in _GONE:
             return
         code = Code.NOT_CHECKED if error.errno in _DENIED else Code.READ_ERROR
@@ -205,7 +213,10 @@ class TreeCheck:
             fd = self._descriptors.fd(directory)
             status = os.stat(stored, dir_fd=fd, follow_symlinks=False)
         except OSError as error:
-            self._failed(place, error)
+            if role is not Role.SIDECAR or error.errno != errno.ENOENT:  # that went with its entry
+                self._failed(place, error)
+            return None
+        if directory is self._root and stored == links.DIRECTORY and self._folder_of_links(place, status):
             return None
         if role is Role.DIRECTORY_ID or (role is Role.SIDECAR and self._sidecar(place, fd, status)):
             return None
@@ -260,6 +271,7 @@ class TreeCheck:
             flaw = Flaw(Code.LEFTOVER_FULL)
         elif role in (Role.FOREIGN, Role.SIDECAR):
             if not self._is_ours(place.stored, fd, status):
+                self._links.complete &= not stat.S_ISDIR(status.st_mode)
                 self._tell(place, Flaw(Code.FOREIGN))
                 return None
             flaw = Flaw(Code.NAME_DAMAGED, "it is not even a name of the format")
@@ -282,8 +294,7 @@ class TreeCheck:
         kind = stat.S_IFMT(status.st_mode)
         try:
             if kind == stat.S_IFLNK:
-                self._keys.open_target(os.readlink(stored, dir_fd=fd))
-                return True
+                return self._links.look(os.readlink(stored, dir_fd=fd)) is None
             if kind not in (stat.S_IFREG, stat.S_IFDIR):
                 return False
             flags = _FILE_FLAGS if kind == stat.S_IFREG else DIRECTORY_FLAGS
@@ -293,12 +304,12 @@ class TreeCheck:
         try:
             if kind == stat.S_IFREG:
                 return self._contents.is_ours(opened)
-            dirid.open_directory_id(self._keys.names, read_small(dirid.FILE_NAME, opened))
+            inside = (Role.DIRECTORY_ID, Role.ENTRY, Role.LONG_ENTRY)
+            return any(role_of(name) in inside for name in os.listdir(opened))
         except OSError:
             return False
         finally:
             os.close(opened)
-        return True
 
     # -- objects ------------------------------------------------------------------------------------------
 
@@ -321,7 +332,8 @@ class TreeCheck:
                 self._file(place)
         elif kind == stat.S_IFLNK:
             self.counts.links += 1
-            self._link(place)
+            if first:
+                self._link(place, status)
         else:
             self.counts.others += 1
         return None
@@ -350,15 +362,38 @@ class TreeCheck:
         self._enter(directory)
         return directory
 
-    def _link(self, place: Place) -> None:
+    def _link(self, place: Place, status: os.stat_result) -> None:
         try:
-            fd = self._descriptors.fd(place.directory)
-            self._keys.open_target(os.readlink(place.stored, dir_fd=fd))
-        except Damaged:
-            self._tell(place, Flaw(Code.LINK_DAMAGED))
+            text = os.readlink(place.stored, dir_fd=self._descriptors.fd(place.directory))
+            flaw = self._links.check(text, status.st_ino)
+            if flaw is not None:
+                self._tell(place, flaw)
         except OSError as error:
             if error.errno != errno.EINVAL:  # it is no link any more
                 self._failed(place, error)
+
+    def _folder_of_links(self, place: Place, status: os.stat_result) -> bool:
+        """The folder of long links' targets, in the root; what is not a folder there goes, so that one can be made."""
+        if not stat.S_ISDIR(status.st_mode):
+
+            def move() -> str:
+                return "now " + self._mending.move(place).path.decode("utf-8", "replace")
+
+            self._tell(place, Flaw(Code.LINK_TARGETS_GONE), move)
+        return True
+
+    def _sidecars_of_links(self) -> None:
+        """Once every link was seen: which sidecars are needed by none."""
+        complete = self._links.complete
+        folder = Directory(self._root, links.DIRECTORY, None, (0, 0))
+        for name in self._links.needless():
+            place = Place(folder, name, None)
+            if not links.is_sidecar(name):
+                self._tell(place, Flaw(Code.FOREIGN))
+            elif complete:
+                self._tell(place, Flaw(Code.LINK_TARGET_ORPHAN), partial(self._links.remove, name))
+            else:
+                self._tell(place, Flaw(Code.LINK_TARGET_ORPHAN, "not every link could be read"))
 
     def _file(self, place: Place) -> None:
         try:

@@ -11,7 +11,7 @@ from support.mounted_tree_child import BLOCK_SIZES
 
 from phonevault.fs.core import CIPHERS as KINDS
 from phonevault.fs.errors import Damaged
-from phonevault.fs.format import dirid, names
+from phonevault.fs.format import dirid, links, names
 from phonevault.fs.small_files import read_small
 
 CIPHERS = ["aes-256-gcm", "aes-256-xts"]
@@ -48,6 +48,7 @@ class Ciphertext:
                 made.write(folder + name, contents)
         made.write(b"sparse", b"end", offset=100_000)
         made.link(b"link", b"folder/small")
+        made.long_link(b"folder/long link", b"target" * 600)
         os.link(made.stored(b"small"), made.name_for(b"folder/hard"))
         os.mkfifo(made.name_for(b"fifo"))
         return made
@@ -82,6 +83,13 @@ class Ciphertext:
                 )
         finally:
             os.close(fd)
+
+    def long_link(self, path: bytes, target: bytes) -> None:
+        link = links.LongLink.new(target)
+        (self.tree / links.DIRECTORY).mkdir(exist_ok=True)
+        sealed = self._keys_of_files.seal_long_target(link, target)
+        (self.tree / links.DIRECTORY / link.sidecar).write_bytes(sealed)
+        self.name_for(path).symlink_to(link.text)
 
     def link(self, path: bytes, target: bytes) -> None:
         self.name_for(path).symlink_to(self._keys_of_files.seal_target(target))
@@ -152,8 +160,15 @@ class Ciphertext:
             found[name] = self.read(stored)
         elif stat.S_ISLNK(mode):
             try:
-                found[name] = self._keys.open_target(os.readlink(stored))
-            except Damaged:
+                text = os.readlink(stored)
+                if links.is_long(text):
+                    link = links.parse(text)
+                    sidecar = self.tree / links.DIRECTORY / link.sidecar
+                    regular = stat.S_ISREG(sidecar.lstat().st_mode)
+                    found[name] = self._keys.open_long_target(link, sidecar.read_bytes() if regular else b"")
+                else:
+                    found[name] = self._keys.open_target(text)
+            except OSError:
                 found[name] = None
         else:
             found[name] = None

@@ -13,7 +13,7 @@ from check.ciphertext import CIPHERS, LONG, Ciphertext
 from support.checking import check, check_keys, problems
 
 from phonevault.check.findings import KINDS, Code
-from phonevault.fs.format import dirid, names
+from phonevault.fs.format import dirid, links, names
 from phonevault.fs.format.xattrs import USER_PREFIX
 
 TEMPORARY = "phonevault.tmp.0123456789abcdef"
@@ -101,6 +101,17 @@ def damage_attribute(made: Ciphertext) -> None:
     os.setxattr(path, USER_PREFIX + "nonsense", b"x")
     os.setxattr(path, USER_PREFIX + ".nonsense", b"x")
     os.setxattr(path, "user.foreign", b"x")
+
+
+def sidecar_of_link(made: Ciphertext) -> Path:
+    (found,) = (made.tree / links.DIRECTORY).iterdir()
+    return found
+
+
+def file_for_folder(made: Ciphertext) -> None:
+    made.stored(b"folder/long link").unlink()
+    shutil.rmtree(made.tree / links.DIRECTORY)
+    (made.tree / links.DIRECTORY).write_bytes(b"")
 
 
 GCM, XTS = ("aes-256-gcm",), ("aes-256-xts",)
@@ -237,6 +248,40 @@ DAMAGES = [
         {Code.LINK_DAMAGED},
         False,
     ),
+    Damage(
+        "target of a long link",
+        lambda made: flip(sidecar_of_link(made), 5),
+        {Code.LINK_DAMAGED, Code.LINK_TARGET_ORPHAN},
+        False,
+    ),
+    Damage(
+        "target of a long link gone", lambda made: sidecar_of_link(made).unlink(), {Code.LINK_DAMAGED}, False
+    ),
+    Damage(
+        "text of a long link",
+        lambda made: replace(made.stored(b"folder/long link"), lambda path: path.symlink_to("." + "A" * 24)),
+        {Code.LINK_DAMAGED, Code.LINK_TARGET_ORPHAN},
+        False,
+    ),
+    Damage(
+        "long link removed",
+        lambda made: made.stored(b"folder/long link").unlink(),
+        {Code.LINK_TARGET_ORPHAN},
+        True,
+    ),
+    Damage(
+        "long link copied",
+        lambda made: made.name_for(b"copy").symlink_to(os.readlink(made.stored(b"folder/long link"))),
+        {Code.LINK_COPIED},
+        False,
+    ),
+    Damage(
+        "something beside the targets of long links",
+        lambda made: (made.tree / links.DIRECTORY / "x").mkdir(),
+        {Code.FOREIGN},
+        False,
+    ),
+    Damage("a file for the folder of long links", file_for_folder, {Code.LINK_TARGETS_GONE}, True),
     Damage("extended attributes", damage_attribute, {Code.XATTR_DAMAGED}, False),
     Damage("magic of a file", lambda made: flip(made.stored(b"blocks"), 0), {Code.FILE_HEADER_DAMAGED}, False),
     Damage(
@@ -300,7 +345,7 @@ def test_a_sound_tree_gives_nothing(made: Ciphertext) -> None:
     before = made.visible()
     assert check(made.tree, made.cipher, repair=True) == []
     assert made.visible() == before
-    assert len(before) == 3 * 5 + 2 + 4 and before[b"blocks"] == bytes(range(256)) * 80
+    assert len(before) == 3 * 5 + 2 + 5 and before[b"blocks"] == bytes(range(256)) * 80
 
 
 @pytest.mark.parametrize(("damage", "cipher"), CASES)
@@ -342,7 +387,7 @@ def test_a_lost_directory_comes_back_whole_in_lost_found(made: Ciphertext) -> No
     assert folder.startswith(b"folder.recovered-")
     top = b"lost+found/" + folder + b"/"
     inside = [path.removeprefix(top) for path in after if path.startswith(top)]
-    assert sum(b"/" not in path for path in inside) == 7  # five files, a hard link, a directory
+    assert sum(b"/" not in path for path in inside) == 8  # five files, a hard link, a directory, a link
     # The directory in it has an id of its own: its names were not lost.
     assert sorted(path.split(b"/")[1] for path in inside if b"/" in path) == sorted(
         [b"small", b"blocks", b"whole", b"empty", LONG]

@@ -11,13 +11,13 @@ import os
 import stat
 import subprocess
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pytest
 from support.direct_tree import DirectTree
+from support.steps import killed_before, watch
 
-from phonevault.fs import syscalls
 from phonevault.fs.acl import Entry, Tag, pack
 from phonevault.fs.format import links, names
 from phonevault.fs.syscalls import RENAME_EXCHANGE, RENAME_NOREPLACE
@@ -26,28 +26,7 @@ L, M = b"l" * 200, b"m" * 255
 """Long names: with a sidecar."""
 TARGET = b"t" * 4000
 """A link's target that needs a sidecar."""
-CHANGING = (
-    "open",
-    "mkdir",
-    "mknod",
-    "symlink",
-    "link",
-    "unlink",
-    "rmdir",
-    "rename",
-    "chmod",
-    "fchmod",
-    "chown",
-    "write",
-    "fsync",
-    "setxattr",
-    "removexattr",
-)
-DIED = 77
-
 Operation = Callable[[DirectTree], object]
-Moment = Callable[[int], None]
-"""Called with the number of a changing call, before it."""
 
 
 def nothing(tree: DirectTree) -> None:
@@ -156,46 +135,10 @@ def copied(source: Path, target: Path) -> Path:
     return target
 
 
-def watch(patch: pytest.MonkeyPatch, moment: Moment) -> None:
-    """``moment`` is called before every call that changes something."""
-    count = 0
-
-    def watched(call: Callable[..., Any], changes: Callable[..., bool]) -> Callable[..., Any]:
-        def called(*arguments: Any, **options: Any) -> Any:
-            nonlocal count
-            if changes(*arguments):
-                count += 1
-                moment(count)
-            return call(*arguments, **options)
-
-        return called
-
-    for name in CHANGING:
-        changes = (
-            (lambda path, flags, *_: bool(flags & (os.O_CREAT | os.O_TRUNC)))
-            if name == "open"
-            else lambda *_: True
-        )
-        patch.setattr(os, name, watched(getattr(os, name), changes))
-    patch.setattr(syscalls._libc, "renameat2", watched(syscalls._libc.renameat2, lambda *_: True))
-
-
 def died_at(step: int, tree: Path, change: Operation) -> bool:
     """Whether the child came to that step."""
-    child = os.fork()
-    if not child:
-        code = 1
-        try:
-            patch = pytest.MonkeyPatch()
-            direct = DirectTree(tree)
-            watch(patch, lambda number: os._exit(DIED) if number == step else None)
-            change(direct)
-            code = 0
-        finally:
-            os._exit(code)
-    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    assert code in (0, DIED)
-    return code == DIED
+    direct = partial(DirectTree, tree)
+    return killed_before(step, lambda: change(direct()))
 
 
 def check_ciphertext(tree: Path, *, leftovers: bool) -> None:

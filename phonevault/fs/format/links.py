@@ -82,6 +82,14 @@ def parse(text: str) -> LongLink:
     return LongLink(raw[:_ID_BYTES], size)
 
 
+def is_sidecar(stored: str) -> bool:
+    """Whether a name can be that of a sidecar."""
+    try:
+        return len(b64decode(stored)) == _ID_BYTES
+    except ValueError:
+        return False
+
+
 def may_be_long(status: os.stat_result) -> bool:
     """Whether an object can be a link with a long target: no sealed target is as short as such a link's text."""
     return status.st_size == _TEXT_CHARS and stat.S_ISLNK(status.st_mode)
