@@ -13,7 +13,6 @@ import logging
 import mmap
 import os
 import secrets
-import stat
 import threading
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +33,8 @@ log = logging.getLogger(__name__)
 SLOTS = 3
 """Changes under way at a time: one for each worker, and one for a request that waited. More wait for a slot."""
 _TRIES = 8
+_DIRECTORY_MODE = 0o775
+"""Those who may write in the vault make their journals there, but never all the world."""
 
 
 class Slot:
@@ -200,7 +201,7 @@ def open_journal(directory: Path, area_bytes: int) -> Journal:
     """
     for _ in range(_TRIES):
         with contextlib.suppress(FileExistsError):
-            directory.mkdir(stat.S_IMODE(directory.parent.stat().st_mode))
+            directory.mkdir(directory.parent.stat().st_mode & _DIRECTORY_MODE)
         path = directory / secrets.token_hex(8)
         try:
             fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)

@@ -34,7 +34,6 @@ from phonevault.fs.walk import walk
 log = logging.getLogger(__name__)
 
 _FILE_ID_AT = 12
-_CHUNK_BYTES = 1 << 20
 _NO_LOCKS = frozenset({errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL})
 
 
@@ -86,9 +85,14 @@ def recover(journal: Path, tree: Path, *, shared: bool = False, look_only: bool 
     """
     found = Recovered()
     try:
-        with contextlib.ExitStack() as stack:
-            directory = os.open(journal, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-            stack.callback(os.close, directory)
+        directory = os.open(journal, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return found
+    except OSError as error:
+        return _refused(error, journal, found, go_on=shared or look_only)
+    with contextlib.ExitStack() as stack:
+        stack.callback(os.close, directory)
+        try:
             look_only = look_only or bool(os.fstatvfs(directory).f_flag & os.ST_RDONLY)
             left = list(_left_behind(directory, found, stack, shared=shared, look_only=look_only))
             promises = [promise for _, some in left for promise in some]
@@ -98,15 +102,19 @@ def recover(journal: Path, tree: Path, *, shared: bool = False, look_only: bool 
             found.put_back = _put_all_back(promises, tree, shared=shared)
             for name, _ in left:
                 os.unlink(name, dir_fd=directory)
-    except FileNotFoundError:
-        return found
-    except PermissionError as error:
-        if shared or look_only:
-            return found
-        hint = "another user mounted the vault last: mount it once as that user, or as root"
-        raise RecoveryFailed(error, journal, hint) from None
-    except OSError as error:
+        except OSError as error:
+            return _refused(error, journal, found, go_on=shared)
+    return found
+
+
+def _refused(error: OSError, journal: Path, found: Recovered, *, go_on: bool) -> Recovered:
+    """Journal or tree cannot be worked on. What is closed to this user does not stop one who may ``go_on`` beside others."""
+    if not isinstance(error, PermissionError):
         raise RecoveryFailed(error, journal) from error
+    if not go_on:
+        hint = "another user mounted the vault last: mount it once as that user, or as root"
+        raise RecoveryFailed(error, journal, hint) from error
+    log.warning("journals of another user are left alone")
     return found
 
 
@@ -124,7 +132,7 @@ def put_back(fd: int, old: memoryview | bytes, offset: int, size: int) -> None:
 
 
 def is_of(fd: int, file_id: bytes) -> bool:
-    """Whether a ciphertext file has that id. One that is too short for an id has no contents at all."""
+    """Whether a ciphertext file has that id."""
     start = os.pread(fd, _FILE_ID_AT + FILE_ID_BYTES, 0)
     return start[_FILE_ID_AT:] == file_id
 
@@ -153,12 +161,12 @@ def _left_behind(
         if not _lock(fd):
             continue
         try:
-            owner = _owner_of(fd, name)
+            owner = parse_owner(os.pread(fd, PAGE_BYTES, 0))
             if owner.host != host_mark(name):
+                # Before all else: a copy that a sync service brought must not be removed, which it would take back.
                 found.foreign.append(name)
                 continue
-            if owner.boot != boot_mark(name):
-                raise JournalDamaged("of an earlier run of this machine")
+            _check_owner(owner, fd, name)
             yield name, _promises(fd, owner)
         except JournalDamaged as why:
             log.warning("journal %s is of no use: %s", name, why)
@@ -180,16 +188,14 @@ def _lock(fd: int) -> bool:
     return True
 
 
-def _owner_of(fd: int, name: str) -> Owner:
+def _check_owner(owner: Owner, fd: int, name: str) -> None:
     status = os.fstat(fd)
-    if not stat.S_ISREG(status.st_mode):
-        raise JournalDamaged("no regular file")
-    owner = parse_owner(os.pread(fd, PAGE_BYTES, 0))
     if owner.inode != status.st_ino:
         raise JournalDamaged("a copy")
     if status.st_size != owner.file_bytes:
         raise JournalDamaged("its length is wrong")
-    return owner
+    if owner.boot != boot_mark(name):
+        raise JournalDamaged("of an earlier run of this machine")
 
 
 def _promises(fd: int, owner: Owner) -> list[_Promise]:
@@ -261,7 +267,10 @@ def _files_of(tree: Path, wanted: set[int], stack: contextlib.ExitStack) -> dict
             inode = entry.inode()
             if inode not in wanted or inode in found or not entry.is_file(follow_symlinks=False):
                 continue
-            fd = open_however(entry.name, flags, directory_fd)
+            try:
+                fd = open_however(entry.name, flags, directory_fd)
+            except FileNotFoundError:
+                continue  # removed meanwhile, by another mount
             stack.callback(os.close, fd)
             status = os.fstat(fd)
             if stat.S_ISREG(status.st_mode) and status.st_ino == inode:

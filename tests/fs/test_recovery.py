@@ -171,6 +171,13 @@ def test_a_journal_of_another_machine_is_left(torn: Torn) -> None:
     assert torn.journal.exists()
 
 
+def test_a_copy_that_came_from_another_machine_is_left_too(torn: Torn) -> None:
+    """Removing it, a sync service would remove the original."""
+    _claim(torn, lambda owner: layout_of.Owner(*owner[:2], owner[2] + 1, bytes(16), owner[4]))
+    assert torn.recover() == Recovered(foreign=[torn.journal.name])
+    assert torn.journal.exists()
+
+
 def test_a_copy_of_a_journal_is_none(torn: Torn) -> None:
     raw = torn.journal.read_bytes()
     kept = torn.journal.rename(torn.base / "kept")
