@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 
@@ -17,21 +17,29 @@ def open_however(stored: str, flags: int, directory_fd: int) -> int:
     try:
         return os.open(stored, flags, dir_fd=directory_fd)
     except PermissionError:
-        with _made_accessible(stored, directory_fd) as reopen:
-            return reopen(flags)
+        pass
+    path_fd = os.open(stored, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory_fd)
+    try:
+        name = f"/proc/self/fd/{path_fd}"
+        with made_accessible(name):
+            return os.open(name, flags & ~os.O_NOFOLLOW)
+    finally:
+        os.close(path_fd)
 
 
 @contextmanager
-def _made_accessible(stored: str, directory_fd: int) -> Iterator[Callable[[int], int]]:
-    path_fd = os.open(stored, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory_fd)
-    name = f"/proc/self/fd/{path_fd}"
-    status = os.fstat(path_fd)
+def made_accessible(ciphertext: int | str) -> Iterator[None]:
+    """The owner may read, write and enter it while the body runs.
+
+    Args:
+        ciphertext: an open descriptor, or the path in /proc of an O_PATH one.
+    """
+    status = os.stat(ciphertext)
     mode = stat.S_IMODE(status.st_mode)
     enter = stat.S_IXUSR if stat.S_ISDIR(status.st_mode) else 0
+    os.chmod(ciphertext, mode | stat.S_IRUSR | stat.S_IWUSR | enter)
     try:
-        os.chmod(name, mode | stat.S_IRUSR | stat.S_IWUSR | enter)
-        yield lambda flags: os.open(name, flags & ~os.O_NOFOLLOW)
+        yield
     finally:
         with contextlib.suppress(OSError):
-            os.chmod(name, mode)
-        os.close(path_fd)
+            os.chmod(ciphertext, mode)

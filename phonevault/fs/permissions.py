@@ -18,7 +18,7 @@ from phonevault.fs.acl import Acl, AclInvalid
 from phonevault.fs.errors import XattrDamaged
 from phonevault.fs.format.xattrs import ACL_ACCESS, ACL_DEFAULT
 from phonevault.fs.nodes import Node, PathHandle
-from phonevault.fs.xattr_store import Ciphertext, XattrStore, path_of
+from phonevault.fs.xattr_store import Ciphertext, XattrStore, is_special, path_of
 
 _SET_ID = stat.S_ISUID | stat.S_ISGID
 
@@ -96,8 +96,10 @@ class Permissions:
         if new.access is not None:
             try:
                 self._xattrs.set(ciphertext, mode, ACL_ACCESS, acl.pack(new.access.entries))
-            except PermissionError:
-                # A fifo, socket or device, which carries no list if we are not root: nobody may get more than the list grants.
+            except OSError as error:
+                if error.errno != errno.EOPNOTSUPP or not is_special(mode):
+                    raise
+                # A fifo, socket or device, and we are not root: nobody may get more than the list would grant.
                 mode = mode & ~0o777 | new.access.mode_without()
         if not stat.S_ISDIR(mode) and (new.access is not None or mode & _SET_ID):
             os.chmod(ciphertext, stat.S_IMODE(mode))
@@ -150,14 +152,14 @@ class Permissions:
             raise OSError(errno.EINVAL, "no access control list") from None
         if name == ACL_DEFAULT:
             self._defaults.pop(node, None)
-            self._store(ciphertext, node.mode, ACL_DEFAULT, given)
+            self._xattrs.set(ciphertext, node.mode, ACL_DEFAULT, acl.pack(given.entries))
             return
         old = stat.S_IMODE(os.stat(ciphertext).st_mode)
         mode = old & ~0o777 | given.mode()
         if kill_sgid:
             mode &= ~stat.S_ISGID
         if not given.is_minimal:
-            self._store(ciphertext, node.mode, ACL_ACCESS, given)
+            self._xattrs.set(ciphertext, node.mode, ACL_ACCESS, acl.pack(given.entries))
         if mode != old:
             os.chmod(ciphertext, mode)
         if given.is_minimal:
@@ -168,12 +170,6 @@ class Permissions:
         if name == ACL_DEFAULT:
             self._defaults.pop(node, None)
         self._xattrs.discard(ciphertext, node.mode, name)
-
-    def _store(self, ciphertext: Ciphertext, kind: int, name: bytes, given: Acl) -> None:
-        try:
-            self._xattrs.set(ciphertext, kind, name, acl.pack(given.entries))
-        except PermissionError:
-            raise OSError(errno.EOPNOTSUPP, "this kind of object carries no list here") from None
 
     def _find(self, ciphertext: Ciphertext, kind: int, name: bytes) -> Acl | None:
         raw = self._xattrs.find(ciphertext, kind, name)

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import logging
 import os
 import stat
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import TypeVar
 
+from phonevault.fs.access import made_accessible
 from phonevault.fs.errors import Damaged
 from phonevault.fs.format.xattrs import (
     CAPABILITY,
@@ -42,7 +41,6 @@ class XattrStore:
 
     def __init__(self, seals: Callable[[], XattrSeals], *, available: bool) -> None:
         self._seals = seals
-        self._privileged = os.geteuid() == 0
         self.available = available
 
     def get(self, ciphertext: Ciphertext, mode: int, name: bytes, room: memoryview) -> memoryview:
@@ -70,21 +68,21 @@ class XattrStore:
         """Set a value; ``flags`` as of setxattr(2).
 
         Raises:
-            OSError: of the backing store: ENOSPC, EEXIST, ENODATA, EPERM, …
+            OSError: of the backing store: ENOSPC, EEXIST, ENODATA, …; EOPNOTSUPP on an object that can have none here.
         """
         stored, sealed = self._stored(mode, name), self._seals().seal(name, value)
         if len(sealed) > VALUE_MAX_BYTES:
             raise OSError(errno.ENOSPC, "the attribute is too long once encrypted")
-        _permitted(ciphertext, lambda: os.setxattr(ciphertext, stored, sealed, flags))
+        _change(ciphertext, mode, lambda: os.setxattr(ciphertext, stored, sealed, flags))
 
     def remove(self, ciphertext: Ciphertext, mode: int, name: bytes) -> None:
         """Remove an attribute.
 
         Raises:
-            OSError: ENODATA.
+            OSError: ENODATA; EOPNOTSUPP on an object that can have none here.
         """
         stored = self._stored(mode, name)
-        _permitted(ciphertext, lambda: os.removexattr(ciphertext, stored))
+        _change(ciphertext, mode, lambda: os.removexattr(ciphertext, stored))
 
     def discard(self, ciphertext: Ciphertext, mode: int, name: bytes) -> None:
         """Remove an attribute that need not be there."""
@@ -125,11 +123,14 @@ class XattrStore:
     def _stored(self, mode: int, name: bytes) -> str:
         return self._prefix(mode) + self._seals().encode(name)
 
-    def _prefix(self, mode: int) -> str:
-        """Linux allows user attributes on files and directories only; trusted ones need a privileged daemon."""
-        if self._privileged and not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
-            return TRUSTED_PREFIX
-        return USER_PREFIX
+    @staticmethod
+    def _prefix(mode: int) -> str:
+        return TRUSTED_PREFIX if is_special(mode) else USER_PREFIX
+
+
+def is_special(mode: int) -> bool:
+    """Whether an object is of a type that Linux allows no user attributes. Trusted ones need a daemon with CAP_SYS_ADMIN."""
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
 
 
 def carries_xattrs(directory: os.PathLike[str]) -> bool:
@@ -146,23 +147,21 @@ def path_of(fd: int) -> str:
     return f"/proc/self/fd/{fd}"
 
 
+def _change(ciphertext: Ciphertext, mode: int, act: Callable[[], None]) -> None:
+    try:
+        _permitted(ciphertext, act)
+    except PermissionError:
+        if is_special(mode):
+            raise OSError(errno.EOPNOTSUPP, "this kind of object can have no attributes here") from None
+        raise
+
+
 def _permitted(ciphertext: Ciphertext, act: Callable[[], _T]) -> _T:
+    """What the owner may do whatever the mode: Linux asks for the right to read or write for user attributes, not for lists."""
     try:
         return act()
     except PermissionError as error:
         if error.errno != errno.EACCES:
             raise
-    with _made_accessible(ciphertext):
+    with made_accessible(ciphertext):
         return act()
-
-
-@contextmanager
-def _made_accessible(ciphertext: Ciphertext) -> Iterator[None]:
-    """Lets us, the owner, read and write an object whose mode does not: Linux asks that for user attributes, but not for ACLs."""
-    mode = stat.S_IMODE(os.stat(ciphertext).st_mode)
-    os.chmod(ciphertext, mode | stat.S_IRUSR | stat.S_IWUSR)
-    try:
-        yield
-    finally:
-        with contextlib.suppress(OSError):
-            os.chmod(ciphertext, mode)

@@ -12,6 +12,7 @@ find_python() {
     local candidate fallback=
     for candidate in python3 python3.11 python3.12 python3.13 python3.14 /usr/bin/python3; do
         candidate=$(command -v "$candidate") || continue
+        case $candidate in "$PWD"/.venv/*) continue ;; esac # active; it goes when the environment is made anew
         python_is_new_enough "$candidate" || continue
         fallback=${fallback:-$candidate}
         if others_can_run "$candidate"; then

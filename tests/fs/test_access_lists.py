@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import errno
 import itertools
 import os
 import random
 import stat
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from support.answers import answer
 from support.mounted_tree import MountedTree, mounted_tree
-from support.needs import need_acls, need_program, need_root
+from support.needs import need_acls, need_ordinary_user, need_program, need_root
 
 from phonevault.fs.acl import Entry, Tag, pack
 
@@ -53,13 +53,6 @@ def tops(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[tuple[Path,
         assert stat.S_IMODE(mount.path.stat().st_mode) & 0o700 == 0o700
         mount.path.chmod(0o755)
         yield mount.path, plain
-
-
-def answer(act: Callable[..., object], *arguments: object) -> object:
-    try:
-        return act(*arguments)
-    except OSError as error:
-        return errno.errorcode[error.errno or 0]
 
 
 def state(path: Path | int) -> tuple[object, ...]:
@@ -173,6 +166,17 @@ def test_a_default_list_that_goes_or_comes_counts_at_once(tops: tuple[Path, Path
     else:  # an ordinary user's daemon cannot give a fifo a list: nobody may get more
         assert [line[:2] for line in seen[:4]] == [line[:2] for line in seen[4:]]
         assert seen[2][2][:2] == ("0o10640", "ENODATA")
+
+
+def test_a_fifo_of_an_ordinary_users_daemon_has_no_list(tops: tuple[Path, Path]) -> None:
+    need_ordinary_user()
+    fifo = tops[0] / "fifo"
+    os.mkfifo(fifo, 0o600)
+    assert answer(os.setxattr, fifo, ACCESS, acl(6, 0, 0, mask=6, u60001=6)) == "ENOTSUP"
+    assert state(fifo)[:2] == ("0o10600", "ENODATA")
+    assert answer(os.setxattr, fifo, ACCESS, acl(6, 4, 0)) is None
+    assert answer(os.removexattr, fifo, ACCESS) is None
+    assert state(fifo)[:2] == ("0o10640", "ENODATA")
 
 
 def test_the_tools(tops: tuple[Path, Path]) -> None:

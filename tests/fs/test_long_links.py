@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import stat
 from collections.abc import Callable, Iterator
@@ -11,6 +10,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.answers import answer
 from support.mounted_tree import MountedTree, mounted_tree
 
 from phonevault.fs.errors import LinkDamaged
@@ -95,19 +95,13 @@ def sidecars(mount: MountedTree) -> list[Path]:
     return sorted(directory.iterdir()) if directory.exists() else []
 
 
-def fails(act: Callable[[], object]) -> str:
-    with pytest.raises(OSError) as caught:
-        act()
-    return errno.errorcode[caught.value.errno or 0]
-
-
 @pytest.mark.mount
 def test_targets_of_every_length(mount: MountedTree) -> None:
     sizes = (1, 3042, 3043, 3044, 3045, 4000, 4094, 4095)
     for size in sizes:
         os.symlink(target_of(size), mount.path / str(size))
     assert len(sidecars(mount)) == 5
-    assert fails(lambda: os.symlink("x" * 4096, mount.path / "longer")) == "ENAMETOOLONG"
+    assert answer(os.symlink, "x" * 4096, mount.path / "longer") == "ENAMETOOLONG"
     for _ in range(2):
         with os.scandir(mount.path) as entries:
             listed = {entry.name: entry.stat(follow_symlinks=False).st_size for entry in entries}
@@ -153,6 +147,7 @@ def test_a_link_held_without_a_name_still_tells_its_target(shared: MountedTree) 
 @pytest.mark.mount
 def test_hostile_sidecars_are_input_output_errors(shared: MountedTree) -> None:
     mount = shared
+    mount.damaged = True
     for number in range(2):
         os.symlink(target_of(4000), mount.path / str(number))
     first, second = sidecars(mount)
@@ -175,31 +170,25 @@ def test_hostile_sidecars_are_input_output_errors(shared: MountedTree) -> None:
     ]
     for change in changes:
         change()
-        answers = [read_or_error(mount.path / str(number)) for number in range(2)]
+        answers = [answer(os.readlink, mount.path / str(number)) for number in range(2)]
         assert sorted(answers) == [target_of(4000), "EIO"]
         assert [(mount.path / str(number)).lstat().st_size for number in range(2)] == [4000, 4000]
     (mount.tree / links.DIRECTORY).rename(mount.base / "elsewhere")
     (mount.tree / links.DIRECTORY).symlink_to(mount.base / "elsewhere")
-    assert [read_or_error(mount.path / str(number)) for number in range(2)] == ["EIO", "EIO"]
-    assert fails(lambda: os.symlink(target_of(4000), mount.path / "new")) == "EIO"
-
-
-def read_or_error(path: Path) -> str:
-    try:
-        return os.readlink(path)
-    except OSError as error:
-        return errno.errorcode[error.errno or 0]
+    assert [answer(os.readlink, mount.path / str(number)) for number in range(2)] == ["EIO", "EIO"]
+    assert answer(os.symlink, target_of(4000), mount.path / "new") == "EIO"
 
 
 @pytest.mark.mount
 def test_a_damaged_text_hides_nothing_else(mount: MountedTree) -> None:
+    mount.damaged = True
     os.symlink(target_of(4000), mount.path / "link")
     (stored,) = (path for path in mount.tree.iterdir() if path.is_symlink())
     stored.unlink()
     stored.symlink_to("." + "A" * 24)
     mount.remount()
     assert stat.S_ISLNK((mount.path / "link").lstat().st_mode)
-    assert fails(lambda: os.readlink(mount.path / "link")) == "EIO"
+    assert answer(os.readlink, mount.path / "link") == "EIO"
     (mount.path / "link").unlink()
     assert os.listdir(mount.path) == []
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import errno
 import itertools
@@ -15,6 +16,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from support.answers import answer
 from support.mounted_tree import MountedTree, mounted_tree
 from support.needs import need_root, need_xattrs
 
@@ -36,14 +38,6 @@ def mount(tmp_path: Path) -> Iterator[MountedTree]:
     need_xattrs(tmp_path)
     with mounted_tree(tmp_path / "base") as tree:
         yield tree
-
-
-def answer(act: Callable[..., object], *arguments: object, **options: object) -> object:
-    """What a call gives: its result, or the name of the error."""
-    try:
-        return act(*arguments, **options)
-    except OSError as error:
-        return errno.errorcode[error.errno or 0]
 
 
 def make(top: Path, kind: str) -> Path:
@@ -283,3 +277,34 @@ def test_objects_without_user_attributes_have_trusted_ones(mount: MountedTree) -
         assert stat.S_IFMT(path.lstat().st_mode) in (stat.S_IFLNK, stat.S_IFIFO)
         assert os.getxattr(path, "trusted.name", follow_symlinks=False) == b"value"
         assert os.listxattr(path, follow_symlinks=False) == ["trusted.name"]
+
+
+@contextlib.contextmanager
+def store_without_attributes(folder: Path) -> Iterator[None]:
+    need_root()
+    subprocess.run(["mount", "-t", "ramfs", "ramfs", folder], check=True)
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", folder], check=True)
+
+
+def test_a_store_without_attributes(tmp_path: Path) -> None:
+    base = tmp_path / "base"
+    base.mkdir()
+    with store_without_attributes(base), mounted_tree(base) as mount:
+        path = mount.path / "file"
+        old = os.umask(0o027)
+        try:
+            path.write_text("text")
+        finally:
+            os.umask(old)
+        assert stat.S_IMODE(path.stat().st_mode) == 0o640
+        path.chmod(0o604)
+        os.chown(path, 1, 1)
+        path.write_text("longer text")
+        for name in ("user.name", "security.capability", "system.posix_acl_access"):
+            assert answer(os.setxattr, path, name, b"") == "ENOTSUP"
+        assert answer(os.getxattr, path, "user.name") == "ENOTSUP"
+        assert answer(os.listxattr, path) in ([], "ENOTSUP")
+        assert (path.read_text(), stat.S_IMODE(path.stat().st_mode)) == ("longer text", 0o604)
