@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from support.mounted_tree import mounted_tree
-from support.twin_operations import STEPS, Step
+from support.twin_operations import STEPS
 from support.twin_trees import TwinTrees
+from support.twin_worlds import Step
 
 pytestmark = pytest.mark.mount
 

@@ -8,7 +8,7 @@ import stat
 from pathlib import Path
 
 from support.mounted_tree import MountedTree
-from support.twin_operations import OPERATIONS, Step, World, common_status, furnish, outcome
+from support.twin_worlds import OPERATIONS, Step, World, common_status, furnish, outcome
 
 KEPT = 5
 """One tree of so many stays until the end."""
