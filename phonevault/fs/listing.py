@@ -14,6 +14,7 @@ from array import array
 from bisect import bisect_right
 
 from phonevault.fs.format import names
+from phonevault.fs.small_files import for_reading
 
 _MASK = (1 << 62) - 1
 _FIRST = 3
@@ -57,7 +58,7 @@ class Listing:
 
 def _scan(directory_fd: int) -> tuple[list[str], array[int], bytearray]:
     stored, inodes, kinds = [], array("Q"), bytearray()
-    fd = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=directory_fd)
+    fd = for_reading(directory_fd)
     try:
         with os.scandir(fd) as entries:
             for entry in entries:

@@ -5,12 +5,11 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from phonevault.fs.format import dirid, names
-from phonevault.fs.small_files import put_durably, read_small
+from phonevault.fs.small_files import for_reading, opened_up, put_durably, read_small
 
 _PATH = os.O_PATH | os.O_NOFOLLOW | os.O_DIRECTORY | os.O_CLOEXEC
 
@@ -76,7 +75,7 @@ def _check_empty(fd: int) -> None:
 
 
 def _list(fd: int) -> list[str]:
-    again = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=fd)
+    again = for_reading(fd)
     try:
         return os.listdir(again)
     finally:
@@ -85,20 +84,9 @@ def _list(fd: int) -> list[str]:
 
 @contextmanager
 def _opened(directory_fd: int, stored: str) -> Iterator[int]:
-    """A descriptor of a directory. An ordinary user's may be closed to himself: it is opened up, and closed again if it stays."""
     path_fd = os.open(stored, _PATH, dir_fd=directory_fd)
-    path = f"/proc/self/fd/{path_fd}"
-    mode = stat.S_IMODE(os.fstat(path_fd).st_mode)
-    closed = os.geteuid() != 0 and mode & stat.S_IRWXU != stat.S_IRWXU
     try:
-        if closed:
-            with contextlib.suppress(PermissionError):
-                os.chmod(path, mode | stat.S_IRWXU)
-        yield path_fd
-    except OSError:
-        if closed:
-            with contextlib.suppress(OSError):
-                os.chmod(path, mode)
-        raise
+        with opened_up(path_fd):
+            yield path_fd
     finally:
         os.close(path_fd)

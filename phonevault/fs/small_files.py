@@ -7,6 +7,8 @@ import errno
 import os
 import secrets
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from phonevault.fs.errors import Damaged
 from phonevault.fs.format import names
@@ -35,8 +37,14 @@ def open_small(name: str, directory_fd: int) -> int:
         Damaged: it is no regular file.
         OSError: ENOENT, EIO, … of the backing store.
     """
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     try:
-        fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=directory_fd)
+        try:
+            fd = os.open(name, flags, dir_fd=directory_fd)
+        except PermissionError:
+            # A directory that may be listed but not entered.
+            with opened_up(directory_fd):
+                fd = os.open(name, flags, dir_fd=directory_fd)
     except OSError as error:
         if error.errno in (errno.ELOOP, errno.ENXIO):
             raise Damaged(f"{name} is not a regular file") from None
@@ -104,6 +112,43 @@ def put_durably(name: str, raw: bytes, directory_fd: int, *, replace: bool) -> N
     sync_directory(directory_fd)
 
 
+def for_reading(directory_fd: int) -> int:
+    """A new descriptor of a directory, to list or to sync it; the caller closes it.
+
+    Raises:
+        OSError: EACCES, the directory may not be read.
+    """
+    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+    try:
+        return os.open(".", flags, dir_fd=directory_fd)
+    except PermissionError:
+        # The way over a name asks for the right to enter it, too.
+        return os.open(f"/proc/self/fd/{directory_fd}", flags)
+
+
+@contextmanager
+def opened_up(directory_fd: int) -> Iterator[None]:
+    """A directory that an ordinary user has closed to himself is open to us in the body: the kernel checks rights, we read our own files.
+
+    Nothing is done for root, nor where the mode lets us in.
+
+    Raises:
+        OSError: what the body raises.
+    """
+    path = f"/proc/self/fd/{directory_fd}"
+    mode = stat.S_IMODE(os.fstat(directory_fd).st_mode)
+    closed = os.geteuid() != 0 and mode & stat.S_IRWXU != stat.S_IRWXU
+    if closed:
+        with contextlib.suppress(PermissionError):
+            os.chmod(path, mode | stat.S_IRWXU)
+    try:
+        yield
+    finally:
+        if closed:
+            with contextlib.suppress(OSError):
+                os.chmod(path, mode)
+
+
 def sync_directory(directory_fd: int) -> None:
     """Make a directory's entries durable; one that its owner may not read is left to the backing store's own order.
 
@@ -111,7 +156,7 @@ def sync_directory(directory_fd: int) -> None:
         OSError: EIO of the backing store.
     """
     try:
-        fd = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=directory_fd)
+        fd = for_reading(directory_fd)
     except PermissionError:
         return
     try:

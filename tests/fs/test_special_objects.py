@@ -295,3 +295,19 @@ def test_a_directory_closed_to_its_owner_is_removed_and_replaced(mount: MountedT
     assert caught.value.errno == errno.ENOTEMPTY
     assert stat.S_IMODE((mount.path / "closed").stat().st_mode) == mode
     (mount.path / "closed").chmod(0o700)
+
+
+def test_a_directory_that_may_be_listed_but_not_entered(mount: MountedTree) -> None:
+    folder = mount.path / "folder"
+    folder.mkdir()
+    for name in ("one", LONG):
+        (folder / name).touch()
+    folder.chmod(0o400)
+    mount.remount()
+    assert sorted(os.listdir(folder)) == sorted(["one", LONG])
+    if os.geteuid() != 0:
+        with pytest.raises(PermissionError):
+            (folder / "one").stat()
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o400
+    folder.chmod(0o700)
+    assert (folder / LONG).stat().st_size == 0

@@ -18,8 +18,11 @@ import pytest
 from support.direct_tree import DirectTree
 from support.steps import killed_before, watch
 
+from phonevault.fs import creation
 from phonevault.fs.acl import Entry, Tag, pack
+from phonevault.fs.core import Core
 from phonevault.fs.format import links, names
+from phonevault.fs.requests import renames
 from phonevault.fs.syscalls import RENAME_EXCHANGE, RENAME_NOREPLACE
 
 L, M = b"l" * 200, b"m" * 255
@@ -260,3 +263,66 @@ def fails_at(step: int, tree: DirectTree, change: Operation) -> tuple[bool, bool
     gc.collect()
     assert len(os.listdir("/proc/self/fd")) == before
     return reached, True
+
+
+# -- a backing store that knows no RENAME_NOREPLACE (NFS), played by refusing the flag -----------------------
+
+
+@pytest.fixture
+def plain_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> DirectTree:
+    def refused(source_fd: int, source: str, target_fd: int, target: str, flags: int) -> None:
+        if flags:
+            raise OSError(errno.EINVAL, "no such flag")
+        os.rename(source, target, src_dir_fd=source_fd, dst_dir_fd=target_fd)
+
+    for module in (creation, renames):
+        monkeypatch.setattr(module, "rename", refused)
+    # Everything is made under a temporary name then.
+    monkeypatch.setattr(Core, "owns", lambda *_: False)
+    monkeypatch.setattr(os, "chown", lambda *_: None)
+    return DirectTree(tmp_path / "tree")
+
+
+def test_without_rename_flags_everything_can_be_made_and_replaced(
+    plain_store: DirectTree, tmp_path: Path
+) -> None:
+    tree = plain_store
+    for name in (b"short", L):
+        tree.create(name)
+        tree.unlink(name)
+        tree.symlink(name, b"target")
+        tree.unlink(name)
+        tree.mknod(name, stat.S_IFIFO | 0o600)
+        tree.unlink(name)
+        tree.mkdir(name)
+        tree.create(b"inside", parent=tree.find(name))
+        tree.mkdir(M)
+        tree.rename(name, M)
+        assert tree.listing(tree.find(M)) == [b"inside"]
+        tree.unlink(b"inside", tree.find(M))
+        tree.rmdir(M)
+        check_ciphertext(tmp_path / "tree", leftovers=False)
+    assert tree.listing() == []
+
+
+@pytest.mark.parametrize("there", ["file", "directory", "full directory"])
+def test_without_rename_flags_nothing_is_replaced_by_what_is_made(
+    plain_store: DirectTree, tmp_path: Path, there: str
+) -> None:
+    tree = plain_store
+    if there == "file":
+        tree.create(L, 0o604)
+    else:
+        tree.mkdir(L, 0o704)
+    if there == "full directory":
+        tree.create(b"inside", parent=tree.find(L))
+    before = tree.view()
+    for make in (
+        lambda: tree.mkdir(L),
+        lambda: tree.symlink(L, b"x"),
+        lambda: tree.mknod(L, stat.S_IFIFO | 0o600),
+    ):
+        with pytest.raises(FileExistsError):
+            make()
+        assert tree.view() == before
+    check_ciphertext(tmp_path / "tree", leftovers=False)
