@@ -48,6 +48,14 @@ def pair(computer: Computer, phone: Phone, report: Report) -> None:
         said = computer.shell(f"bluetoothctl info {PHONE_ADDRESS}")
         report.check("Bonded: yes" in said, "BlueZ keeps the bond", said)
         computer.run("phonevault", "phone", "ping", NAME)
+        said = computer.run("phonevault", "doctor", "--phone", NAME).output
+        for line in (
+            "system-bus\tok",
+            "bluez\tok\tbluetoothd 5.",
+            "on, does BR/EDR",
+            f"phone {NAME}\tok",
+        ):
+            report.check(line in said, f"the doctor finds: {line.replace(chr(9), ' ')}", said)
 
 
 def fill(computer: Computer, report: Report) -> None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import socket
 import subprocess
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from phonevault.doctor.finding import Finding, fine, not_applicable, problem, warning
+from phonevault.doctor.hci import does_classic
 
 if TYPE_CHECKING:
     from phone_link.transport.bluez.objects import Adapter
@@ -30,6 +32,7 @@ class Facts:
         refusal: Why it does not answer this user, or empty.
         version: BlueZ's, or empty.
         adapters: What BlueZ shows.
+        classic: Whether an adapter can do BR/EDR, by its name; None or missing if nobody tells.
         kernel_adapters: Names in /sys/class/bluetooth.
         needed: A paired phone is reached by Bluetooth through BlueZ.
     """
@@ -39,6 +42,7 @@ class Facts:
     refusal: str = ""
     version: str = ""
     adapters: tuple[Adapter, ...] = ()
+    classic: Mapping[str, bool | None] = field(default_factory=dict)
     kernel_adapters: tuple[str, ...] = ()
     needed: bool = False
 
@@ -105,15 +109,16 @@ def _adapter(facts: Facts) -> Finding:
     if not on:
         names = ", ".join(_name(adapter) for adapter in facts.adapters)
         return lacking("bluetooth-adapter", f"switched off ({names})", "bluetoothctl power on")
-    classic = [adapter for adapter in on if adapter.classic]
+    classic = [adapter for adapter in on if facts.classic.get(_name(adapter)) is not False]
     if not classic:
         return lacking(
             "bluetooth-adapter",
-            f"{_name(on[0])} ({on[0].address}) shows no Bluetooth Classic (BR/EDR)",
-            "ControllerMode in /etc/bluetooth/main.conf must not be 'le'; some adapters cannot do it",
+            f"{_name(on[0])} ({on[0].address}) cannot do Bluetooth Classic (BR/EDR)",
+            "another adapter is needed",
         )
+    known = ", does BR/EDR" if facts.classic.get(_name(classic[0])) else ""
     shown = ", ".join(f"{_name(adapter)} ({adapter.address})" for adapter in classic)
-    return fine("bluetooth-adapter", f"{shown}, on, with BR/EDR")
+    return fine("bluetooth-adapter", f"{shown}, on{known}")
 
 
 def _kernel_adapter(facts: Facts) -> Finding:
@@ -145,7 +150,8 @@ def _facts(needed: bool) -> Facts:
     except LinkError as error:
         return replace(facts, absence=str(error), version=_version())
     version = next((adapter.bluez_version for adapter in adapters if adapter.bluez_version), None)
-    return replace(facts, adapters=tuple(adapters), version=version or _version())
+    classic = {_name(adapter): does_classic(_name(adapter)) for adapter in adapters}
+    return replace(facts, adapters=tuple(adapters), classic=classic, version=version or _version())
 
 
 def _bus_trouble() -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import tomllib
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 
 from phone_link.errors import ChannelError, LinkClosed, LinkTimeout, PhoneAbsent, UnknownPeer
 from phone_link.transport.bluez.objects import Adapter
-from phonevault.doctor import bluetooth, directories, fuse, limits, phones, programs, sleep, swap
+from phonevault.doctor import bluetooth, directories, fuse, hci, limits, phones, programs, sleep, swap
 from phonevault.doctor.finding import Finding, Status
 
 OK, WARNING, PROBLEM, NONE = Status.OK, Status.WARNING, Status.PROBLEM, Status.NOT_APPLICABLE
@@ -249,8 +250,10 @@ def test_directories(facts: directories.Facts, check: str, expected: Status) -> 
 
 # -- Bluetooth ------------------------------------------------------------------------------------------------
 
-HCI0 = Adapter("/org/bluez/hci0", "00:11:22:33:44:55", True, False, classic=True, bluez_version="5.66")
-GOOD_BLUETOOTH = bluetooth.Facts("", version="5.66", adapters=(HCI0,), kernel_adapters=("hci0",))
+HCI0 = Adapter("/org/bluez/hci0", "00:11:22:33:44:55", True, False, bluez_version="5.66")
+GOOD_BLUETOOTH = bluetooth.Facts(
+    "", version="5.66", adapters=(HCI0,), classic={"hci0": True}, kernel_adapters=("hci0",)
+)
 
 
 @pytest.mark.parametrize(
@@ -262,7 +265,8 @@ GOOD_BLUETOOTH = bluetooth.Facts("", version="5.66", adapters=(HCI0,), kernel_ad
         ({"adapters": ()}, "bluetooth-adapter", True),
         ({"adapters": (), "kernel_adapters": ()}, "bluetooth-adapter", True),
         ({"adapters": (replace(HCI0, powered=False),)}, "bluetooth-adapter", True),
-        ({"adapters": (replace(HCI0, classic=False),)}, "bluetooth-adapter", True),
+        ({"classic": {"hci0": False}}, "bluetooth-adapter", True),
+        ({"classic": {"hci0": None}}, "bluetooth-adapter", False),
         ({"adapters": (replace(HCI0, powered=False), HCI0)}, "bluetooth-adapter", False),
         ({}, "bluetooth-adapter", False),
         ({}, "bluez", False),
@@ -276,6 +280,24 @@ def test_bluetooth_is_a_problem_only_if_a_phone_needs_it(
         facts = replace(GOOD_BLUETOOTH, needed=needed, **change)  # type: ignore[arg-type]
         expected = OK if not lacking else PROBLEM if needed else WARNING
         assert statuses(bluetooth.judge(facts))[check] is expected
+
+
+def dev_info(name: bytes, features: bytes) -> bytes:
+    """The beginning of a `struct hci_dev_info`, and as much as the kernel fills."""
+    return struct.pack("=H8s6sIB8s", 0, name, bytes(6), 0, 0, features).ljust(92, b"\0")
+
+
+@pytest.mark.parametrize(
+    ("name", "features", "expected"),
+    [
+        (b"hci0", bytes.fromhex("bffe0f8008000000"), True),
+        (b"hci0", bytes.fromhex("0000000060000000"), False),  # LE only
+        (b"hci0", bytes(8), None),
+        (b"hci1", bytes.fromhex("bffe0f8008000000"), None),
+    ],
+)
+def test_features_of_an_adapter(name: bytes, features: bytes, expected: bool | None) -> None:
+    assert hci.parse("hci0", dev_info(name, features)) is expected
 
 
 @pytest.mark.parametrize(

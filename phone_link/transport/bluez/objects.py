@@ -22,7 +22,6 @@ class Adapter:
         address: its own.
         powered: switched on.
         discoverable: others find it.
-        classic: it does BR/EDR, not only LE; not told (False) while it is off.
         bluez_version: as `5.66`, None if it does not tell.
     """
 
@@ -30,7 +29,6 @@ class Adapter:
     address: str
     powered: bool
     discoverable: bool
-    classic: bool
     bluez_version: str | None
 
 
@@ -72,7 +70,6 @@ def _adapter(path: str, properties: Mapping[str, Any]) -> Adapter:
         address=str(properties.get("Address", "")),
         powered=bool(properties.get("Powered", False)),
         discoverable=bool(properties.get("Discoverable", False)),
-        classic=bool(properties.get("Class", 0)),  # a class of device is BR/EDR's
         bluez_version=names.bluez_version(str(properties.get("Modalias", ""))),
     )
 
