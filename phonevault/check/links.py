@@ -79,7 +79,10 @@ class LinkChecker:
             OSError: it cannot be removed.
         """
         assert self._fd is not None
-        os.unlink(sidecar, dir_fd=self._fd)
+        try:
+            os.unlink(sidecar, dir_fd=self._fd)
+        except IsADirectoryError:
+            os.rmdir(sidecar, dir_fd=self._fd)  # never with anything in it
         return "removed"
 
     def _sidecar(self, name: str) -> bytes:

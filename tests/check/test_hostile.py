@@ -92,7 +92,8 @@ def settle(made: Ciphertext) -> None:
     """Repair, and look at what that must have kept and left."""
     before = readable(made)
     repaired = check(made.tree, made.cipher, repair=True)
-    assert not [finding for finding in repaired if finding.failed]
+    # A directory with something in it, where a small file of ours belongs, is not removed.
+    assert {finding.failed for finding in repaired} <= {"", "Directory not empty", "Is a directory"}
     assert before <= readable(made)
     left = Counter(finding.code for finding in repaired if not finding.repaired)
     again = check(made.tree, made.cipher, repair=True)
