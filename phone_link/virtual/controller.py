@@ -182,7 +182,8 @@ class RadioController(SettingsController):
         """
         if hasattr(self, f"on_{command.name.lower()}"):
             super().on_hci_command_packet(command)
-        elif isinstance(command, hci.HCI_SyncCommand):
+        elif isinstance(command, hci.HCI_SyncCommand) or command.name.startswith("HCI_WRITE_"):
+            # Of some settings (Write_Current_IAC_LAP) Bumble knows no more than the name.
             accepted = command.name.startswith(("HCI_WRITE_", "HCI_SET_"))
             status = SUCCESS if accepted else _ERROR.UNKNOWN_HCI_COMMAND_ERROR
             self.send_hci_packet(

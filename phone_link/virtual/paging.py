@@ -107,6 +107,13 @@ class PagingController(DiscoveringController):
         )
         return self._address_status(command.bd_addr)
 
+    def on_hci_accept_connection_request_command(
+        self, command: hci.HCI_Accept_Connection_Request_Command
+    ) -> None:
+        """7.1.8. Linux wants to become central; a caller that does not allow that stays it, and the link is made all the same."""
+        command.role = hci.Role.PERIPHERAL
+        super().on_hci_accept_connection_request_command(command)
+
     def on_hci_reject_connection_request_command(
         self, command: hci.HCI_Reject_Connection_Request_Command
     ) -> None:

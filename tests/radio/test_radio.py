@@ -76,6 +76,15 @@ def test_what_linux_reads_from_a_new_adapter(shared_radio: Radio, opcode: int, a
         adapter.close()
 
 
+def test_a_setting_that_linux_writes_to_be_discoverable(shared_radio: Radio) -> None:
+    """Write_Current_IAC_LAP: refused, the adapter cannot be made discoverable."""
+    adapter = powered(shared_radio)
+    try:
+        assert adapter.command(0x0C3A, bytes.fromhex("01338b9e"), time.monotonic() + 5) == b""
+    finally:
+        adapter.close()
+
+
 def test_garbage_ends_the_host_and_not_the_radio(shared_radio: Radio) -> None:
     sock = open_adapter(f"unix:{shared_radio.pc_socket}", 5)
     with sock:
