@@ -79,5 +79,4 @@ class Page:
 
     address: hci.Address
     timer: asyncio.TimerHandle
-    allow_role_switch: bool
     answered: bool = False

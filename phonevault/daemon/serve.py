@@ -121,11 +121,7 @@ def _mounted(
         warn(
             "no journal can be kept in the vault: killing the daemon in the middle of a write can damage a block"
         )
-    try:
-        give_keys(filesystem, opened)
-    except BaseException:
-        filesystem.close()
-        raise
+    give_keys(filesystem, opened)
     opened.wipe()
     with _fuse_session(plan, filesystem) as session:
         volume = Volume(str(plan.mountpoint), session, filesystem, lambda keys: give_keys(filesystem, keys))
@@ -230,22 +226,20 @@ def _fuse_session(plan: MountPlan, filesystem: EncryptedFileSystem) -> Iterator[
     from phonevault.fuse.session import Session
 
     options = MountOptions(source=str(plan.vault), allow_other=plan.allow_other, read_only=plan.read_only)
-    started, descriptor = False, None
+    descriptor = mount(plan.mountpoint, options)
+    started = False
     session: Session | None = None
     try:
-        descriptor = mount(plan.mountpoint, options)
         session = Session(descriptor, filesystem.operations(), mountpoint=plan.mountpoint)
         session.start()
         started = True
         yield session
     finally:
-        if descriptor is not None and (session is None or not session.ended):
+        if session is None or not session.ended:
             with contextlib.suppress(FuseError, OSError):
                 unmount(plan.mountpoint, lazy=True)
-        if session is None or not started:
-            filesystem.close()  # nothing was served
         # A busy mount that was only detached does not end; then the end of this process ends it.
-        elif session.wait(END_TIMEOUT_S):
+        if session is not None and started and session.wait(END_TIMEOUT_S):
             session.stop()
             filesystem.close()
         filesystem.lock()

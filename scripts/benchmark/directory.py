@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import argparse
-import math
 import os
-from pathlib import Path
 
-from benchmark import throughput
-from benchmark.systems import Plain, System
-from benchmark.workloads import Plan, Workload, timed
+from benchmark import peers, throughput
+from benchmark.systems import System
+from benchmark.workloads import Plan, Workload, memory, timed
 
 FOLDER = "many"
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Measures and prints; returns the exit code."""
-    return throughput.compare(arguments, "directory", ALL, lambda here: Plan(0, here, arguments.entries))
+    return throughput.compare(
+        arguments, "directory", peers.OF_ONE_DIRECTORY, ALL, lambda here: Plan(0, here, arguments.entries)
+    )
 
 
 def create(system: System, plan: Plan) -> float:
@@ -28,7 +28,7 @@ def create(system: System, plan: Plan) -> float:
         for number in range(plan.entries):
             os.mknod(folder / f"file number {number}", 0o100600)
 
-    return plan.entries / timed(action)
+    return plan.entries / timed(system, action)
 
 
 def list_cold(system: System, plan: Plan) -> float:
@@ -39,7 +39,7 @@ def list_cold(system: System, plan: Plan) -> float:
 
 def list_warm(system: System, plan: Plan) -> float:
     """The same once more: entries/s."""
-    return plan.entries / timed(lambda: _check(len(os.listdir(system.mountpoint / FOLDER)), plan))
+    return plan.entries / timed(system, lambda: _check(len(os.listdir(system.mountpoint / FOLDER)), plan))
 
 
 def status_cold(system: System, plan: Plan) -> float:
@@ -50,23 +50,7 @@ def status_cold(system: System, plan: Plan) -> float:
         with os.scandir(system.mountpoint / FOLDER) as entries:
             _check(sum(entry.stat(follow_symlinks=False).st_size == 0 for entry in entries), plan)
 
-    return plan.entries / timed(action)
-
-
-def memory(system: System, plan: Plan) -> float:
-    """The most that the daemon has held since it was mounted, all entries known to the kernel: MiB. A plain directory has none."""
-    del plan
-    if isinstance(system, Plain):
-        return math.nan
-    found = 0
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            if os.fsencode(system.mountpoint) in (process / "cmdline").read_bytes().split(b"\0"):
-                lines = (process / "status").read_text().splitlines()
-                found += sum(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
-        except OSError:
-            continue
-    return found / 1024
+    return plan.entries / timed(system, action)
 
 
 def remove(system: System, plan: Plan) -> float:
@@ -78,7 +62,7 @@ def remove(system: System, plan: Plan) -> float:
             (folder / name).unlink()
         folder.rmdir()
 
-    return plan.entries / timed(action)
+    return plan.entries / timed(system, action)
 
 
 def _check(found: int, plan: Plan) -> None:

@@ -16,6 +16,8 @@ from rich.table import Table
 
 Series = Mapping[str, Mapping[str, Sequence[float]]]
 """Workload → system → one value a round."""
+Rounds = dict[str, dict[str, list[float]]]
+"""The same while it grows."""
 
 
 def machine() -> dict[str, str | int]:
@@ -53,6 +55,20 @@ def table(series: Series, units: Mapping[str, str], ours: str) -> Table:
     return found
 
 
+def processor_table(series: Series) -> Table:
+    """Medians of the daemons' processor time, in ms, of what was timed at all."""
+    found = Table(box=box.ROUNDED if console().is_terminal else box.MARKDOWN)
+    found.add_column("workload")
+    systems = [system for system in next(iter(series.values())) if system != "plain"]
+    for system in systems:
+        found.add_column(system, justify="right")
+    for workload, values in series.items():
+        medians = [statistics.median(values[system]) for system in systems]
+        if any(medians):
+            found.add_row(workload, *(f"{seconds * 1000:,.0f}" for seconds in medians))
+    return found
+
+
 def spread(values: Sequence[float], unit: str, digits: int = 0) -> str:
     """Median with the smallest and the largest value."""
     low, high = min(values), max(values)
@@ -71,4 +87,4 @@ def write_json(path: Path | None, subject: str, content: Mapping[str, Any]) -> N
 def console() -> Console:
     """The terminal, or plain lines wide enough for the table."""
     terminal = Console(highlight=False)
-    return terminal if terminal.is_terminal else Console(highlight=False, width=150)
+    return terminal if terminal.is_terminal else Console(highlight=False, width=190)

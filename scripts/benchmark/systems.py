@@ -1,9 +1,8 @@
-"""The file systems that are compared: each is used through its own command."""
+"""The file systems that are compared: each is used through its own command. The peers are in ``peers.py``."""
 
 from __future__ import annotations
 
 import os
-import secrets
 import shutil
 import subprocess
 import time
@@ -12,9 +11,16 @@ from pathlib import Path
 
 from demo_steps.programs import resolve
 
+from benchmark import daemons
+
 
 class System(ABC):
-    """One encrypted folder. Mounting anew empties the kernel's caches of it."""
+    """One encrypted folder. Mounting anew empties the kernel's caches of it.
+
+    Attributes:
+        cpu_s: processor time of its daemon in what was timed last.
+        peak_mib: the most memory that its daemon held, over all mounts so far.
+    """
 
     name: str
 
@@ -24,6 +30,8 @@ class System(ABC):
         self.mountpoint = self.home / "plain"
         self.secret = self.home / "secret"
         self.mountpoint.mkdir(parents=True)
+        self.cpu_s = 0.0
+        self.peak_mib = 0.0
 
     @classmethod
     def is_installed(cls) -> bool:
@@ -39,7 +47,13 @@ class System(ABC):
         """Returns when it is usable."""
 
     def unmount(self) -> None:
-        """Everything written is on its way to the folder below."""
+        """Everything written is in the folder below, and the daemon has ended."""
+        processes = self.daemons()
+        self._note_memory(processes)
+        self._take_away()
+        daemons.wait_for_end(processes)
+
+    def _take_away(self) -> None:
         self._run("fusermount3", "-u", str(self.mountpoint))
 
     def remount(self) -> None:
@@ -51,12 +65,27 @@ class System(ABC):
     def version(self) -> str:
         """One line."""
 
+    def daemons(self) -> list[int]:
+        """The processes that serve it."""
+        return daemons.serving(self.mountpoint)
+
+    def memory_mib(self) -> float:
+        """The most that its daemon has held since :meth:`create`."""
+        self._note_memory(self.daemons())
+        return self.peak_mib
+
+    def _note_memory(self, processes: list[int]) -> None:
+        self.peak_mib = max(self.peak_mib, daemons.peak_mib(processes))
+
     def _run(self, *argv: str, text: str | None = None) -> str:
         environment = {
             **os.environ,
             "XDG_RUNTIME_DIR": str(self.home),
             "XDG_CONFIG_HOME": str(self.home),
             "XDG_STATE_HOME": str(self.home),
+            "CRYFS_FRONTEND": "noninteractive",
+            "CRYFS_NO_UPDATE_CHECK": "true",
+            "CRYFS_LOCAL_STATE_DIR": str(self.home / "state"),
         }
         done = subprocess.run(
             resolve(argv), env=environment, input=text, capture_output=True, text=True, check=False
@@ -70,6 +99,7 @@ class Phonevault(System):
     """The real commands; a recovery code instead of the phone, which has no part in reads and writes."""
 
     name = "phonevault"
+    options: tuple[str, ...] = ()
 
     @classmethod
     def is_installed(cls) -> bool:
@@ -77,59 +107,25 @@ class Phonevault(System):
 
     def create(self) -> None:
         self.home.chmod(0o700)
-        self._run("phonevault", "create", str(self.cipher), "--no-phone", "--recovery-file", str(self.secret))
+        words = ("--no-phone", "--recovery-file", str(self.secret), *self.options)
+        self._run("phonevault", "create", str(self.cipher), *words)
 
     def mount(self) -> None:
         way = ("--recovery-file", str(self.secret))
         self._run("phonevault", "mount", str(self.cipher), str(self.mountpoint), *way)
 
-    def unmount(self) -> None:
+    def _take_away(self) -> None:
         self._run("phonevault", "unmount", str(self.mountpoint))
 
     def version(self) -> str:
-        return self._run("phonevault", "--version").strip()
+        return " ".join((self._run("phonevault", "--version").strip(), *self.options))
 
 
-class Gocryptfs(System):
-    """AES-256-GCM in 4 KiB blocks, Go."""
+class PhonevaultXts(Phonevault):
+    """The same under AES-256-XTS, without integrity."""
 
-    name = "gocryptfs"
-
-    def create(self) -> None:
-        self.cipher.mkdir()
-        self.secret.write_text(secrets.token_hex())
-        self._run(
-            "gocryptfs", "-q", "-init", "-scryptn", "10", "-passfile", str(self.secret), str(self.cipher)
-        )
-
-    def mount(self) -> None:
-        self._run("gocryptfs", "-q", "-passfile", str(self.secret), str(self.cipher), str(self.mountpoint))
-
-    def version(self) -> str:
-        return self._run("gocryptfs", "-version").split(";")[0].strip()
-
-
-class Securefs(System):
-    """AES-256-GCM in 4 KiB blocks, C++; format 4 (lite) as it makes by default."""
-
-    name = "securefs"
-
-    def create(self) -> None:
-        self.cipher.mkdir()
-        self.secret.write_text(secrets.token_hex())
-        words = ("--keyfile", str(self.secret), "-r", "1", str(self.cipher))
-        self._run("securefs", "create", *words)
-
-    def mount(self) -> None:
-        words = ("--keyfile", str(self.secret), "-b", str(self.cipher), str(self.mountpoint))
-        self._run("securefs", "mount", *words)
-        _wait_for_mount(self.mountpoint)
-
-    def version(self) -> str:
-        found = subprocess.run(
-            ["dpkg-query", "-W", "-f=${Version}", "securefs"], capture_output=True, text=True, check=False
-        )
-        return f"securefs {found.stdout.strip() or 'of unknown version'}"
+    name = "phonevault-xts"
+    options = ("--cipher", "aes-256-xts")
 
 
 class Plain(System):
@@ -153,11 +149,18 @@ class Plain(System):
     def version(self) -> str:
         return "plain directory"
 
+    def daemons(self) -> list[int]:
+        return []
 
-ALL: tuple[type[System], ...] = (Phonevault, Gocryptfs, Securefs, Plain)
+
+def package_version(package: str) -> str:
+    """Of a Debian package."""
+    words = ["dpkg-query", "-W", "-f=${Version}", package]
+    found = subprocess.run(words, capture_output=True, text=True, check=False)
+    return f"{package} {found.stdout.strip() or 'of unknown version'}"
 
 
-def _wait_for_mount(path: Path, patience_s: float = 10) -> None:
+def wait_for_mount(path: Path, patience_s: float = 10) -> None:
     deadline = time.monotonic() + patience_s
     while not path.is_mount():
         if time.monotonic() > deadline:

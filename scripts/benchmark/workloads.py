@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmark import daemons
 from benchmark.systems import System
 
 PIECE_BYTES = 1 << 20
@@ -24,26 +25,52 @@ class Plan:
         stream_mib: length of the file written and read in one piece.
         archive: tar file that is unpacked.
         entries: how many entries it has.
+        repository: git repository with the same entries.
     """
 
     stream_mib: int
     archive: Path
     entries: int
+    repository: Path = Path()
 
 
 @dataclass(frozen=True)
 class Workload:
-    """A measurement; `measure` returns units a second."""
+    """A measurement; `measure` returns units a second.
+
+    Attributes:
+        needs: name of the workload that leaves what this one works on.
+    """
 
     name: str
     unit: str
     measure: Callable[[System, Plan], float]
+    needs: str = ""
 
 
-def timed(action: Callable[[], None]) -> float:
-    started = time.perf_counter()
+def chosen(every: Sequence[Workload], words: Sequence[str]) -> list[Workload]:
+    """Those whose names contain one of the words, and what they need; all without words.
+
+    Raises:
+        SystemExit: no name contains any.
+    """
+    wanted = {workload.name for workload in every if any(word in workload.name for word in words)}
+    if words and not wanted:
+        raise SystemExit(f"error: no workload is called so; there are: {', '.join(w.name for w in every)}")
+    for workload in reversed(every):
+        if workload.name in wanted and workload.needs:
+            wanted.add(workload.needs)
+    return [workload for workload in every if workload.name in wanted or not words]
+
+
+def timed(system: System, action: Callable[[], None]) -> float:
+    """Seconds that it takes; the daemon's processor time meanwhile goes to ``system.cpu_s``."""
+    processes = system.daemons()
+    before_s, started = daemons.processor_s(processes), time.perf_counter()
     action()
-    return time.perf_counter() - started
+    seconds = time.perf_counter() - started
+    system.cpu_s = daemons.processor_s(processes) - before_s
+    return seconds
 
 
 def _run(*argv: str, cwd: Path) -> Callable[[], None]:
@@ -63,7 +90,7 @@ def write_stream(system: System, plan: Plan) -> float:
                 file.write(piece)
             os.fsync(file.fileno())
 
-    return plan.stream_mib * PIECE_BYTES / 1e6 / timed(action)
+    return plan.stream_mib * PIECE_BYTES / 1e6 / timed(system, action)
 
 
 def read_stream(system: System, plan: Plan) -> float:
@@ -76,13 +103,14 @@ def read_stream(system: System, plan: Plan) -> float:
             while file.readinto(buffer):
                 pass
 
-    return plan.stream_mib * PIECE_BYTES / 1e6 / timed(action)
+    return plan.stream_mib * PIECE_BYTES / 1e6 / timed(system, action)
 
 
 def unpack(system: System, plan: Plan) -> float:
     """Tar of a source tree: entries/s."""
     (system.mountpoint / TREE).mkdir()
-    return plan.entries / timed(_run("tar", "-xf", str(plan.archive), "-C", TREE, cwd=system.mountpoint))
+    command = _run("tar", "-xf", str(plan.archive), "-C", TREE, cwd=system.mountpoint)
+    return plan.entries / timed(system, command)
 
 
 def find_cold(system: System, plan: Plan) -> float:
@@ -93,29 +121,23 @@ def find_cold(system: System, plan: Plan) -> float:
 
 def find_warm(system: System, plan: Plan) -> float:
     """The same once more: entries/s."""
-    return plan.entries / timed(_run("find", TREE, "-size", "+1000000k", cwd=system.mountpoint))
+    command = _run("find", TREE, "-size", "+1000000k", cwd=system.mountpoint)
+    return plan.entries / timed(system, command)
 
 
 def read_all(system: System, plan: Plan) -> float:
     """Every file read to its end, right after mounting: entries/s."""
     system.remount()
-    action = _run("find", TREE, "-type", "f", "-exec", "cat", "{}", "+", cwd=system.mountpoint)
-    return plan.entries / timed(action)
+    command = _run("find", TREE, "-type", "f", "-exec", "cat", "{}", "+", cwd=system.mountpoint)
+    return plan.entries / timed(system, command)
 
 
 def remove(system: System, plan: Plan) -> float:
     """Rm of the whole tree: entries/s."""
-    rate = plan.entries / timed(_run("rm", "-rf", TREE, cwd=system.mountpoint))
-    (system.mountpoint / STREAM).unlink()
-    return rate
+    return plan.entries / timed(system, _run("rm", "-rf", TREE, cwd=system.mountpoint))
 
 
-ALL = (  # in this order: each needs what the ones before it left
-    Workload("sequential write + fsync", "MB/s", write_stream),
-    Workload("sequential read, cold", "MB/s", read_stream),
-    Workload("untar", "entries/s", unpack),
-    Workload("find -size, cold", "entries/s", find_cold),
-    Workload("find -size, warm", "entries/s", find_warm),
-    Workload("read all files, cold", "entries/s", read_all),
-    Workload("rm -rf", "entries/s", remove),
-)
+def memory(system: System, plan: Plan) -> float:
+    """The most that the daemon has held: MiB. A plain directory has none."""
+    del plan
+    return system.memory_mib() or float("nan")

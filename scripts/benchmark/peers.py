@@ -1,0 +1,89 @@
+"""The peers: Debian's packages with their defaults."""
+
+from __future__ import annotations
+
+import secrets
+
+from benchmark.systems import Phonevault, PhonevaultXts, Plain, System, package_version, wait_for_mount
+
+
+class Gocryptfs(System):
+    """AES-256-GCM in 4 KiB blocks, Go."""
+
+    name = "gocryptfs"
+
+    def create(self) -> None:
+        self.cipher.mkdir()
+        self.secret.write_text(secrets.token_hex())
+        self._run(
+            "gocryptfs", "-q", "-init", "-scryptn", "10", "-passfile", str(self.secret), str(self.cipher)
+        )
+
+    def mount(self) -> None:
+        self._run("gocryptfs", "-q", "-passfile", str(self.secret), str(self.cipher), str(self.mountpoint))
+
+    def version(self) -> str:
+        return self._run("gocryptfs", "-version").split(";")[0].strip()
+
+
+class Securefs(System):
+    """AES-256-GCM in 4 KiB blocks, C++; format 4 (lite) as it makes by default."""
+
+    name = "securefs"
+
+    def create(self) -> None:
+        self.cipher.mkdir()
+        self.secret.write_text(secrets.token_hex())
+        words = ("--keyfile", str(self.secret), "-r", "1", str(self.cipher))
+        self._run("securefs", "create", *words)
+
+    def mount(self) -> None:
+        words = ("--keyfile", str(self.secret), "-b", str(self.cipher), str(self.mountpoint))
+        self._run("securefs", "mount", *words)
+        wait_for_mount(self.mountpoint)
+
+    def version(self) -> str:
+        return package_version("securefs")
+
+
+class Encfs(System):
+    """AES-CBC with 192 bits and no integrity, as its standard mode is; C++."""
+
+    name = "encfs"
+
+    def create(self) -> None:
+        self.cipher.mkdir()
+        self.secret.write_text(secrets.token_hex())
+        self.mount()
+        self.unmount()
+
+    def mount(self) -> None:
+        words = ("--standard", "--stdinpass", str(self.cipher), str(self.mountpoint))
+        self._run("encfs", *words, text=self.secret.read_text() + "\n")
+        wait_for_mount(self.mountpoint)
+
+    def version(self) -> str:
+        return package_version("encfs")
+
+
+class Cryfs(System):
+    """XChaCha20-Poly1305 in blocks of 16 KiB, files and directories spread over them; C++."""
+
+    name = "cryfs"
+
+    def create(self) -> None:
+        self.cipher.mkdir()
+        self.secret.write_text(secrets.token_hex())
+        self.mount()
+        self.unmount()
+
+    def mount(self) -> None:
+        self._run("cryfs", str(self.cipher), str(self.mountpoint), text=self.secret.read_text() + "\n")
+        wait_for_mount(self.mountpoint)
+
+    def version(self) -> str:
+        return package_version("cryfs")
+
+
+ALL: tuple[type[System], ...] = (Phonevault, PhonevaultXts, Gocryptfs, Securefs, Encfs, Cryfs, Plain)
+OF_ONE_DIRECTORY: tuple[type[System], ...] = (Phonevault, Gocryptfs, Securefs, Plain)
