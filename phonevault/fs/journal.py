@@ -119,17 +119,21 @@ class Journal:
 
     def take(self) -> Slot:
         """A free slot, until it is given back; waits for one."""
-        try:
-            return self._free.pop()
-        except IndexError:
-            with self._returned:
-                self._waiting += 1
-                try:
-                    while not self._free:
-                        self._returned.wait()
-                    return self._free.pop()
-                finally:
-                    self._waiting -= 1
+        while True:
+            try:
+                return self._free.pop()
+            except IndexError:
+                self._wait_for_one()
+
+    def _wait_for_one(self) -> None:
+        """Until there is a free slot; another thread may be quicker to take it."""
+        with self._returned:
+            self._waiting += 1
+            try:
+                while not self._free:
+                    self._returned.wait()
+            finally:
+                self._waiting -= 1
 
     def give_back(self, slot: Slot) -> None:
         """The slot may be used again; one that is held is replaced by memory of this process."""

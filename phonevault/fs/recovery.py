@@ -224,7 +224,7 @@ def _put_all_back(promises: list[_Promise], tree: Path, *, shared: bool) -> int:
                 continue  # it lost its last name: nobody can miss what was in it
             if shared:
                 _take_turn(fd)
-            if _is_half_done(fd, promise.record):
+            if _is_half_done(fd, promise):
                 _undo(fd, promise)
                 done += 1
     return done
@@ -239,11 +239,30 @@ def _take_turn(fd: int) -> None:
             raise
 
 
-def _is_half_done(fd: int, record: Record) -> bool:
-    """Whether the change reached the file: pages are written in ascending order, and a cut comes last."""
+def _is_half_done(fd: int, promise: _Promise) -> bool:
+    """Whether the change reached the file, and may lack a part: pages are written in ascending order, and a cut comes last."""
+    record = promise.record
     if not is_of(fd, record.file_id) or os.fstat(fd).st_size < record.size:
         return False
-    return record.going_back or os.pread(fd, len(record.head), record.offset) == record.head
+    if record.going_back:
+        return True
+    return os.pread(fd, len(record.head), record.offset) == record.head and not _has_grown(fd, promise)
+
+
+def _has_grown(fd: int, promise: _Promise) -> bool:
+    """Whether the change is whole for sure: it made the file longer, and did not stop at the end of a page.
+
+    Then it must not be undone: another host may have appended since. All that was there before is written over by then, which
+    the last page of it shows.
+    """
+    record = promise.record
+    size = os.fstat(fd).st_size
+    if size <= record.size or size % PAGE_BYTES == 0:
+        return False
+    end = record.offset + record.old_bytes
+    last = max(record.offset, (end - 1) // PAGE_BYTES * PAGE_BYTES)
+    old = os.pread(promise.journal_fd, end - last, promise.slot_at + PAGE_BYTES + last - record.offset)
+    return not old or os.pread(fd, end - last, last) != old
 
 
 def _undo(fd: int, promise: _Promise) -> None:

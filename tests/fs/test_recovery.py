@@ -120,6 +120,32 @@ def test_what_was_cut_or_written_since_is_not_undone(torn: Torn, state: int) -> 
     assert torn.path.read_bytes() == before
 
 
+def _died_behind_its_write(vault: Torn, offset: int, data: bytes) -> None:
+    """A write that was made whole by a mount that died before its journal said so."""
+    assert vault.recover().put_back == 1
+    journal = open_journal(vault.directory, AREA)
+    vault.change(offset, data, journal)
+    (path,) = vault.directory.iterdir()
+    slot_at = layout_of.parse_owner(path.read_bytes()[:PAGE_BYTES]).slot_at(2)
+    with path.open("r+b") as file:
+        file.seek(slot_at)
+        file.write(bytes([UNDER_WAY]))
+    journal.close()
+    assert path.exists()
+
+
+@pytest.mark.parametrize("overlap", [0, 100, 5000])
+@pytest.mark.parametrize("elsewhere", [0, 1, 50_000])
+def test_what_another_host_appended_since_stays(torn: Torn, overlap: int, elsewhere: int) -> None:
+    """The file grew by a whole write, and is longer now: there is nothing half done in it."""
+    _died_behind_its_write(torn, len(OLD) - overlap, NEW)
+    grown = OLD[: len(OLD) - overlap] + NEW
+    if elsewhere:
+        torn.change(len(grown), b"e" * elsewhere, None)
+    assert torn.recover(shared=True) == Recovered()
+    assert torn.read() == grown + b"e" * elsewhere
+
+
 @pytest.mark.mount
 def test_files_and_folders_whose_mode_is_against_it_are_reached(torn: Torn) -> None:
     """Marked as the tests with mounts are, so that it runs for an ordinary user too."""
@@ -320,4 +346,26 @@ def test_more_changes_than_slots_wait(tmp_path: Path) -> None:
         assert not waiting.done()
         journal.give_back(slots[1])
         assert waiting.result(10) is slots[1]
+    journal.close()
+
+
+def test_a_slot_that_another_thread_takes_first_is_waited_for_again(tmp_path: Path) -> None:
+    """The quick way takes no lock, so a slot can be gone between looking and taking."""
+
+    class Stolen(list[Slot]):
+        looks = 0
+
+        def __len__(self) -> int:
+            Stolen.looks += 1
+            return 1 if Stolen.looks == 1 else super().__len__()
+
+    journal = open_journal(tmp_path / "journal", AREA)
+    slots = [journal.take() for _ in range(3)]
+    journal._free = Stolen()
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(journal.take)
+        while Stolen.looks < 2:
+            assert not waiting.done()
+        journal.give_back(slots[0])
+        assert waiting.result(10) is slots[0]
     journal.close()

@@ -116,3 +116,33 @@ def test_an_error_of_the_lock_ends_the_request_and_not_the_file(
     monkeypatch.setattr(turns.fcntl, "flock", real)
     assert one.read() == b"text"
     one.close()
+
+
+def test_a_file_opened_for_writing_meanwhile_is_locked_all_the_same(tmp_path: Path, keys: TreeKeys) -> None:
+    """The lock that a reader waits for goes with the description that is replaced; it takes one on the new description."""
+    Host(tmp_path / "f", keys).write(0, b"text")
+    reader = Host(tmp_path / "f", keys, os.O_RDONLY)
+    other = os.open(tmp_path / "f", os.O_RDWR)
+    fcntl.flock(other, fcntl.LOCK_EX)
+    reading, done = threading.Event(), threading.Event()
+
+    def turn() -> None:
+        with reader.file.lock:
+            reading.set()
+            done.wait(20)
+
+    thread = threading.Thread(target=turn)
+    thread.start()
+    thread.join(0.2)
+    again = os.open(tmp_path / "f", os.O_RDWR)
+    with reader.file.guard:
+        os.dup2(again, reader.fd, inheritable=False)
+    os.close(again)
+    fcntl.flock(other, fcntl.LOCK_UN)
+    assert reading.wait(20)
+    with pytest.raises(BlockingIOError):
+        fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    done.set()
+    thread.join(20)
+    os.close(other)
+    reader.close()

@@ -39,8 +39,7 @@ class HostTurns:
     def __enter__(self) -> None:
         self._turn.acquire()
         try:
-            self._lock()
-            self._guard.acquire()
+            self._lock_and_guard()
             try:
                 self._look()
             except OSError:
@@ -50,12 +49,25 @@ class HostTurns:
             self._give_back()
             raise
 
+    def _lock_and_guard(self) -> None:
+        """The file may be opened anew for writing, in the place of the descriptor, while its lock is waited for: the lock goes with it."""
+        while True:
+            writable = self._lock()
+            self._guard.acquire()
+            if writable == self._writable():
+                return
+            self._guard.release()
+
     def __exit__(self, *_: object) -> None:
         self._guard.release()
         self._give_back()
 
-    def _lock(self) -> None:
-        writable = fcntl.fcntl(self._fd, fcntl.F_GETFL) & os.O_ACCMODE != os.O_RDONLY
+    def _writable(self) -> bool:
+        return fcntl.fcntl(self._fd, fcntl.F_GETFL) & os.O_ACCMODE != os.O_RDONLY
+
+    def _lock(self) -> bool:
+        """Lock the file; whether the descriptor was for writing."""
+        writable = self._writable()
         try:
             fcntl.flock(self._fd, fcntl.LOCK_EX if writable else fcntl.LOCK_SH)
         except OSError as error:
@@ -66,6 +78,7 @@ class HostTurns:
                     "the backing store has no locks (%s): hosts may disturb each other", error.strerror
                 )
             self._unlocked = True
+        return writable
 
     def _give_back(self) -> None:
         try:
