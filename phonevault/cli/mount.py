@@ -46,6 +46,8 @@ def finite(value: float) -> float:
     "--allow-other", is_flag=True, help="Let other users in, as far as the modes of the files allow."
 )
 @click.option("--shared", is_flag=True, help="Other hosts write the same vault (network or synced folder).")
+@click.option("--suid", is_flag=True, help="Honour set-id bits and file capabilities (root only).")
+@click.option("--dev", is_flag=True, help="Honour device files (root only).")
 @click.option("--no-auto-unlock", is_flag=True, help="After a lock wait for `phonevault unlock`.")
 def mount(
     vault: str,
@@ -58,6 +60,8 @@ def mount(
     read_only: bool,
     allow_other: bool,
     shared: bool,
+    suid: bool,
+    dev: bool,
     no_auto_unlock: bool,
 ) -> None:
     """Open VAULT as a folder at MOUNTPOINT, an empty directory.
@@ -73,6 +77,8 @@ def mount(
     from phonevault.daemon.state import Policy
 
     check_one_way(phone_name, passphrase_file, recovery_file)
+    if (suid or dev) and os.geteuid() != 0:
+        raise click.UsageError("--suid and --dev are for root only")
     path = canonical_vault(vault)
     header = load(path).header
     check_cipher(header.cipher)
@@ -82,7 +88,16 @@ def mount(
     if removed:
         note(f"removed the dead mount at {place} that a killed daemon had left")
     policy = Policy(grace_s=grace, auto_unlock=not no_auto_unlock)
-    plan = MountPlan(path, place, policy, read_only=read_only, allow_other=allow_other, shared=shared)
+    plan = MountPlan(
+        path,
+        place,
+        policy,
+        read_only=read_only,
+        allow_other=allow_other,
+        shared=shared,
+        suid=suid,
+        dev=dev,
+    )
 
     def way() -> Way:
         return choose_way(header, phone_name, passphrase_file, recovery_file)

@@ -49,6 +49,8 @@ class MountPlan:
         read_only: The kernel refuses every change.
         allow_other: Other users may enter.
         shared: Other hosts write the ciphertext too.
+        suid: Set-id bits and file capabilities count; for root only.
+        dev: Device files open; for root only.
     """
 
     vault: Path
@@ -57,6 +59,8 @@ class MountPlan:
     read_only: bool = False
     allow_other: bool = False
     shared: bool = False
+    suid: bool = False
+    dev: bool = False
 
 
 def mount_and_serve(
@@ -225,7 +229,13 @@ def _fuse_session(plan: MountPlan, filesystem: EncryptedFileSystem) -> Iterator[
     from phonevault.fuse.mount import MountOptions, mount, unmount
     from phonevault.fuse.session import Session
 
-    options = MountOptions(source=str(plan.vault), allow_other=plan.allow_other, read_only=plan.read_only)
+    options = MountOptions(
+        str(plan.vault),
+        allow_other=plan.allow_other,
+        read_only=plan.read_only,
+        suid=plan.suid,
+        dev=plan.dev,
+    )
     descriptor = mount(plan.mountpoint, options)
     started = False
     session: Session | None = None

@@ -26,19 +26,22 @@ class MountOptions:
         subtype: shown as ``fuse.SUBTYPE``.
         allow_other: users other than the mounting one may enter; the kernel checks permissions either way.
         read_only: the kernel refuses every change.
+        suid: set-id bits and file capabilities count. Who can write the ciphertext can set them, so only root may ask for it.
+        dev: device files open; likewise.
     """
 
     source: str
     subtype: str = "phonevault"
     allow_other: bool = False
     read_only: bool = False
+    suid: bool = False
+    dev: bool = False
 
     def as_text(self) -> str:
         """The option string; commas and backslashes in the source are escaped as fusermount3 wants it."""
         source = self.source.replace("\\", "\\\\").replace(",", "\\,")
-        options = ["default_permissions", f"fsname={source}", f"subtype={self.subtype}", "nodev", "nosuid"]
-        if os.geteuid() == 0:
-            options = [option for option in options if option not in ("nodev", "nosuid")] + ["dev", "suid"]
+        options = ["default_permissions", f"fsname={source}", f"subtype={self.subtype}"]
+        options += ["dev" if self.dev else "nodev", "suid" if self.suid else "nosuid"]
         if self.allow_other:
             options.append("allow_other")
         options.append("ro" if self.read_only else "rw")

@@ -1,4 +1,4 @@
-"""A fresh vault, mounted by the real commands as root with --allow-other."""
+"""A fresh vault, mounted by the real commands as root with all that root may have."""
 
 from __future__ import annotations
 
@@ -29,7 +29,8 @@ def mounted(directory: Path, cipher: str) -> Iterator[Path]:
         code, vault, mountpoint = home / "code", home / "vault", home / "mnt"
         mountpoint.mkdir()
         _run(home, "create", str(vault), "--no-phone", "--recovery-file", str(code), "--cipher", cipher)
-        _run(home, "mount", str(vault), str(mountpoint), "--recovery-file", str(code), "--allow-other")
+        everything = ("--allow-other", "--suid", "--dev")
+        _run(home, "mount", str(vault), str(mountpoint), "--recovery-file", str(code), *everything)
         try:
             yield mountpoint
         finally:

@@ -228,6 +228,21 @@ def test_a_vault_on_a_read_only_store(computer: Computer, options: tuple[str, ..
         computer.run("unmount", computer.place)
 
 
+def test_set_id_bits_and_devices_count_only_where_root_asks_for_it(computer: Computer) -> None:
+    opened = ("--recovery-file", computer.code_file)
+    if os.geteuid() != 0:
+        for option in ("--suid", "--dev"):
+            refused = computer.run("mount", computer.vault, computer.place, *opened, option, code=2)
+            assert "for root only" in refused.stderr
+    both = os.ST_NOSUID | os.ST_NODEV
+    for options, barred in (((), both), (("--suid",), os.ST_NODEV), (("--dev",), os.ST_NOSUID)):
+        if options and os.geteuid() != 0:
+            break
+        computer.mount(*opened, *options)
+        assert os.statvfs(computer.place).f_flag & both == barred
+        computer.run("unmount", computer.place)
+
+
 def test_a_vault_is_mounted_once_unless_shared(computer: Computer) -> None:
     other = computer.root / "other"
     other.mkdir()

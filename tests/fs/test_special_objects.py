@@ -21,9 +21,10 @@ pytestmark = pytest.mark.mount
 
 LONG = "long name " * 25
 SECOND = 1_000_000_000
+DEVICES_OPEN = [("dev",), ("dev", "shared")] if os.geteuid() == 0 else [(), ("shared",)]
 
 
-@pytest.fixture(params=[(), ("shared",)], ids=["alone", "shared"])
+@pytest.fixture(params=DEVICES_OPEN, ids=["alone", "shared"])
 def mount(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[MountedTree]:
     with mounted_tree(tmp_path, "aes-256-gcm", *request.param) as tree:
         yield tree
@@ -73,6 +74,15 @@ def test_devices(mount: MountedTree) -> None:
             assert (os.major(status.st_rdev), os.minor(status.st_rdev)) == (major, minor)
     assert (mount.path / f"{stat.S_IFCHR} 1").open("rb").read(10) == bytes(10)
     (mount.path / f"{stat.S_IFCHR} 0").write_bytes(b"to nowhere")
+
+
+def test_devices_do_not_open_unless_root_asked_for_it(tmp_path: Path) -> None:
+    need_root()
+    with mounted_tree(tmp_path) as mount:
+        path = mount.path / "null"
+        os.mknod(path, stat.S_IFCHR | 0o666, os.makedev(1, 3))
+        with pytest.raises(PermissionError):
+            path.open("rb")
 
 
 def make(path: Path, kind: str) -> None:

@@ -221,18 +221,21 @@ def test_a_changed_program_loses_its_capabilities(mount: MountedTree, tmp_path: 
             assert answer(os.getxattr, path, "security.capability") == "ENODATA"
 
 
-@pytest.fixture
-def open_mount() -> Iterator[MountedTree]:
-    """A mount that other users may enter."""
+@pytest.fixture(params=["suid"])
+def open_mount(request: pytest.FixtureRequest) -> Iterator[MountedTree]:
+    """A mount that other users may enter, with a further option."""
     need_root()
     with tempfile.TemporaryDirectory() as name:
         need_xattrs(Path(name))
         Path(name).chmod(0o755)
-        with mounted_tree(Path(name, "base"), "aes-256-gcm", "allow_other") as mount:
+        with mounted_tree(Path(name, "base"), "aes-256-gcm", "allow_other", request.param) as mount:
             yield mount
 
 
-def test_capabilities_work(open_mount: MountedTree) -> None:
+@pytest.mark.parametrize(
+    ("open_mount", "counts"), [("suid", True), ("no suid", False)], indirect=["open_mount"]
+)
+def test_capabilities_count_only_where_root_asked_for_it(open_mount: MountedTree, counts: bool) -> None:
     top = open_mount.path
     program = top / "cat"
     shutil.copy(shutil.which("cat") or "", program)
@@ -242,7 +245,7 @@ def test_capabilities_work(open_mount: MountedTree) -> None:
     reads = [str(program), str(top / "secret")]
     assert run_as(65_534, reads) != b"readable"
     os.setxattr(program, "security.capability", struct.pack("<IIIII", 0x02000001, 1 << 1, 0, 0, 0))
-    assert run_as(65_534, reads) == b"readable"
+    assert (run_as(65_534, reads) == b"readable") is counts
 
 
 def run_as(uid: int, command: list[str]) -> bytes:

@@ -111,7 +111,7 @@ class MountedTree:
 
 @contextlib.contextmanager
 def mounted_tree(base: Path, cipher: str = "aes-256-gcm", *options: str) -> Iterator[MountedTree]:
-    """``options``: shared, read_only, allow_other; faulty: see ``support.faults``.
+    """``options``: shared, read_only, allow_other, suid, dev; faulty: see ``support.faults``.
 
     In the end the ciphertext must be whole, unless the test says that it damaged it.
     """

@@ -50,7 +50,14 @@ def main() -> None:
     )
     filesystem.unlock(vmk)
     fd = mount(
-        mountpoint, MountOptions(source=str(base), allow_other="allow_other" in options, read_only=read_only)
+        mountpoint,
+        MountOptions(
+            str(base),
+            allow_other="allow_other" in options,
+            read_only=read_only,
+            suid="suid" in options,
+            dev="dev" in options,
+        ),
     )
     session = Session(fd, filesystem.operations(), mountpoint=mountpoint)
     session.start()
