@@ -119,7 +119,7 @@ class UnknownPhone(LinkError):
 class PairingRefused(LinkError):
     """One of the users did not agree, or the phone does not accept pairing now."""
 
-    hint = "the phone must be waiting for a new computer (phonevault-phone serve … asks on its screen)"
+    hint = "the phone must be waiting for a new computer (phonevault-phone serve … asks on its screen, and takes no answer for no)"
 
 
 class PairingMismatch(LinkError):

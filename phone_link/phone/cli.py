@@ -20,11 +20,12 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
 
 
 @click.group(epilog=exit_codes.describe(), context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="phonevault", prog_name="phonevault-phone", message="%(prog)s %(version)s")
 def phone() -> None:
     """The phone of a phonevault: keeps the keys, asks its user, answers paired computers."""
 
 
-@phone.command()
+@phone.command(short_help="Answer paired computers at SPEC.")
 @STORE
 @click.option(
     "--listen",
@@ -34,10 +35,21 @@ def phone() -> None:
     help="bluetooth:, serial:DEVICE, tcp:HOST:PORT, unix:PATH, …",
 )
 @click.option("--pin-file", type=_FILE, help="File with the PIN; without it the terminal asks.")
-@click.option("--approve", type=click.Choice(["ask", "auto"]), default="ask", show_default=True)
+@click.option(
+    "--approve",
+    type=click.Choice(["ask", "auto"]),
+    default="ask",
+    show_default=True,
+    help="Whether the user of the phone is asked before a key is used.",
+)
 @click.option("--accept-pairing", is_flag=True, help="Pair without comparing the digits (scripts, tests).")
 @click.option(
-    "--ask-timeout", type=click.FloatRange(1, 600), default=45.0, show_default=True, help="Seconds."
+    "--ask-timeout",
+    type=click.FloatRange(1, 600),
+    default=45.0,
+    show_default=True,
+    metavar="S",
+    help="Seconds until a question without an answer counts as refused.",
 )
 def serve(
     store: Path, spec: str, pin_file: Path | None, approve: str, accept_pairing: bool, ask_timeout: float
@@ -78,10 +90,13 @@ def run_main(arguments: list[str] | None = None) -> int:
     """Run `phonevault-phone` and return its exit code."""
     try:
         phone.main(arguments, prog_name="phonevault-phone", standalone_mode=False)
+    except click.UsageError as error:
+        return _usage_error(error)
     except click.ClickException as error:
-        error.show()
+        click.echo(f"error: {error.format_message()}", err=True)
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
+        click.echo("error: interrupted", err=True)
         return exit_codes.INTERRUPTED
     except LinkError as error:
         click.echo(f"error: {error}", err=True)
@@ -93,6 +108,15 @@ def run_main(arguments: list[str] | None = None) -> int:
         click.echo(f"error: {error.strerror or error}{place}", err=True)
         return exit_codes.OTHER_FAILURE
     return 0
+
+
+def _usage_error(error: click.UsageError) -> int:
+    if type(error).__name__ == "NoArgsIsHelpError":  # click 8.2 and later; its message is the help
+        click.echo(error.format_message(), err=True)
+    else:
+        where = error.ctx.command_path if error.ctx is not None else "phonevault-phone"
+        click.echo(f"error: {error.format_message()}\nhint: {where} --help", err=True)
+    return error.exit_code
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ _Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 def control_commands(store: _Decorator) -> tuple[click.Command, ...]:
     """Return the commands of this module; `store` is the decorator of the argument STORE."""
 
-    @click.command()
+    @click.command(short_help="Lock every connected computer; refuse all use of keys.")
     @store
     def lock(store: Path) -> None:
         """Lock everything: tell every connected computer, and refuse all use of keys.
@@ -26,7 +26,7 @@ def control_commands(store: _Decorator) -> tuple[click.Command, ...]:
         count = _ask(store, "lock")["computers"]
         click.echo(f"locked; told {count} {'computer' if count == 1 else 'computers'}")
 
-    @click.command()
+    @click.command(short_help="End a lock: keys may be used again.")
     @store
     def unlock(store: Path) -> None:
         """End a `lock`: keys may be used again, with the consent their policy asks for."""

@@ -24,8 +24,8 @@ def init_command(store: _Decorator, file: click.Path) -> click.Command:
         "--puk-file", type=file, help="New file for the PUK; without it the terminal shows it once."
     )
     @click.option("--bits", type=click.Choice(BITS), default="3072", show_default=True, help="RSA key size.")
-    @click.option("--name", help="The phone's name; by default this machine's.")
-    @click.option("--label", default="phonevault", show_default=True, help="The key's label.")
+    @click.option("--name", metavar="NAME", help="The phone's name; by default this machine's.")
+    @click.option("--label", metavar="TEXT", default="phonevault", show_default=True, help="The key's label.")
     @click.option(
         "--policy",
         type=click.Choice(["ask", "session", "auto"]),

@@ -16,9 +16,11 @@ _Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 def service_command(store: _Decorator, file: click.Path) -> click.Command:
     """Return the command; `store` is the decorator of the argument STORE."""
 
-    @click.command()
+    @click.command(short_help="Print a systemd user service that serves STORE.")
     @store
-    @click.option("--listen", "spec", required=True, metavar="SPEC", help="As for serve.")
+    @click.option(
+        "--listen", "spec", required=True, metavar="SPEC", help="Where computers reach it, as for serve."
+    )
     @click.option("--pin-file", type=file, help="File with the PIN; systemd reads it at each start.")
     def service(store: Path, spec: str, pin_file: Path | None) -> None:
         """Print a systemd user service that serves STORE without a terminal.

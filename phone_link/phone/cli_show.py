@@ -17,7 +17,7 @@ def show_commands(store: _Decorator) -> tuple[click.Command, ...]:
 
     @click.command()
     @store
-    @click.option("--json", "as_json", is_flag=True)
+    @click.option("--json", "as_json", is_flag=True, help="As JSON.")
     def status(store: Path, as_json: bool) -> None:
         """Show keys, PIN tries, paired computers, and the agent's state."""
         facts = _facts(store)
@@ -25,7 +25,7 @@ def show_commands(store: _Decorator) -> tuple[click.Command, ...]:
 
     @click.command()
     @store
-    @click.option("--json", "as_json", is_flag=True)
+    @click.option("--json", "as_json", is_flag=True, help="As JSON.")
     def log(store: Path, as_json: bool) -> None:
         """Show what was done with the keys, oldest first."""
         from phone_link.phone.display import printable

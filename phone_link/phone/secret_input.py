@@ -8,6 +8,7 @@ import termios
 from pathlib import Path
 
 from phone_link.phone.errors import PinUnusable
+from phone_link.phone.pin import check_new_pin
 from phone_link.wipe import wipe
 
 MAX_SECRET_BYTES = 256
@@ -85,13 +86,14 @@ def secret(path: Path | None, prompt: str) -> bytearray:
 
 
 def new_pin(path: Path | None) -> bytearray:
-    """Return a new PIN from the file, or typed twice; `PinUnusable` if the two differ."""
+    """Return a new PIN from the file, or typed twice; `PinUnusable` if it is none, or the two differ."""
     first = secret(path, "new PIN (4 to 16 characters): ")
     if path is None:
+        check_new_pin(first)  # before it is asked for again
         second = secret_from_terminal("new PIN, again: ")
         same = first == second
         wipe(second)
         if not same:
             wipe(first)
-            raise PinUnusable("the two PINs differ")
+            raise PinUnusable("the two PINs differ", hint="nothing was changed; try again")
     return first

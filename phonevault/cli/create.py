@@ -34,7 +34,13 @@ CIPHERS = ("aes-256-gcm", "aes-256-xts")
 @click.option("--no-phone", is_flag=True, help="No phone opens it: a passphrase or the recovery code only.")
 @click.option("--passphrase-file", metavar="F", help="Let the passphrase in F open it, too ('-': stdin).")
 @click.option("--recovery-file", metavar="OUT", help="Write the recovery code to OUT (new, mode 0600).")
-@click.option("--cipher", type=click.Choice(CIPHERS), default=CIPHERS[0], show_default=True)
+@click.option(
+    "--cipher",
+    type=click.Choice(CIPHERS),
+    default=CIPHERS[0],
+    show_default=True,
+    help="aes-256-xts is faster on large files, and notices no change of them.",
+)
 def create(
     vault: str,
     phone_name: str | None,

@@ -23,7 +23,7 @@ def phone() -> None:
 
 @phone.command()
 @click.argument("spec")
-@click.option("--name", help="What to call the phone; its own name if left out.")
+@click.option("--name", metavar="NAME", help="What to call the phone; its own name if left out.")
 @click.option("--yes", is_flag=True, help="Do not ask whether the six digits are the same (for scripts).")
 def pair(spec: str, name: str | None, yes: bool) -> None:
     """Pair with the phone at SPEC.

@@ -31,9 +31,9 @@ def rotate() -> None:
     """Change keys: a slot's secret, the volume key."""
 
 
-@rotate.command("slot")
+@rotate.command("slot", short_help="Give slots of VAULT a fresh secret.")
 @click.argument("vault")
-@click.argument("slot_id", type=click.IntRange(0, 31), metavar="SLOT", required=False)
+@click.argument("slot_id", type=click.IntRange(0, 31), metavar="[SLOT]", required=False)
 @opening_options
 def rotate_slot(
     vault: str,
@@ -60,7 +60,7 @@ def rotate_slot(
             say(f"slot {slot.id} ({slot.kind}: {printable(slot.label)}) has a fresh secret")
 
 
-@rotate.command()
+@rotate.command(short_help="Give VAULT a new volume key.")
 @click.argument("vault")
 @click.option(
     "--duty",

@@ -42,14 +42,14 @@ def list_slots(vault: str, as_json: bool) -> None:
     show_table(("slot", "kind", "label", "made", "key"), rows)
 
 
-@slot.command()
+@slot.command(short_help="Add a way into VAULT.")
 @click.argument("vault")
 @click.option("--passphrase", "typed", is_flag=True, help="New: a passphrase, asked for twice.")
 @click.option("--new-passphrase-file", metavar="F", help="New: the passphrase in F ('-': standard input).")
 @click.option("--new-phone", metavar="NAME", help="New: a paired phone.")
 @click.option("--recovery", is_flag=True, help="New: a recovery code, shown once on the terminal.")
 @click.option("--new-recovery-file", metavar="OUT", help="New: a recovery code, written to OUT (mode 0600).")
-@click.option("--label", help="What to call the slot (at most 64 characters).")
+@click.option("--label", metavar="TEXT", help="What to call the slot (at most 64 characters).")
 @click.option("--unproved", is_flag=True, help="With --new-phone: the phone is not here to try the slot.")
 @opening_options
 def add(

@@ -31,6 +31,7 @@ from phone_link.host.pair import pair
 from phone_link.host.phone_book import PairedPhone
 from phone_link.host.session import PhoneSession
 from phone_link.phone import exit_codes
+from phone_link.phone.cli import run_main
 from phone_link.phone.log import UnlockLog
 from phone_link.phone.store import Store
 from phone_link.transport.open import connect
@@ -537,6 +538,23 @@ def test_init_on_a_terminal_asks_twice_and_shows_the_puk_once(tmp_path: Path) ->
         phone.wait_for("error: the two PINs differ")
         assert phone.process.wait(timeout=20) == 8
     assert not (tmp_path / "t").exists()
+
+
+def test_init_refuses_a_short_pin_before_it_asks_again(tmp_path: Path) -> None:
+    with serving(tmp_path / "s", "--no-key", terminal=True, command="init") as phone:
+        phone.wait_for("new PIN (4 to 16 characters): ")
+        phone.type("123\n")
+        phone.wait_for("error: the PIN has the wrong length")
+        assert phone.process.wait(timeout=20) == 8
+    assert "again" not in phone.output
+    assert not (tmp_path / "s").exists()
+
+
+def test_a_usage_error_is_one_line_and_a_hint(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_main(["serve"]) == 2
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert shown.err == "error: Missing argument 'STORE'.\nhint: phonevault-phone serve --help\n"
 
 
 def _pair_on_terminal(phone: Served, computer: Computer, typed: str) -> PairedPhone:
