@@ -5,8 +5,12 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+mode_changes = threading.RLock()
+"""Held by whoever reads a mode to change it or to put it back: no change is lost to another thread's. Taken after a node table's lock."""
 
 
 def open_however(stored: str, flags: int, directory_fd: int) -> int:
@@ -34,12 +38,13 @@ def made_accessible(ciphertext: int | str) -> Iterator[None]:
     Args:
         ciphertext: an open descriptor, or the path in /proc of an O_PATH one.
     """
-    status = os.stat(ciphertext)
-    mode = stat.S_IMODE(status.st_mode)
-    enter = stat.S_IXUSR if stat.S_ISDIR(status.st_mode) else 0
-    os.chmod(ciphertext, mode | stat.S_IRUSR | stat.S_IWUSR | enter)
-    try:
-        yield
-    finally:
-        with contextlib.suppress(OSError):
-            os.chmod(ciphertext, mode)
+    with mode_changes:
+        status = os.stat(ciphertext)
+        mode = stat.S_IMODE(status.st_mode)
+        enter = stat.S_IXUSR if stat.S_ISDIR(status.st_mode) else 0
+        os.chmod(ciphertext, mode | stat.S_IRUSR | stat.S_IWUSR | enter)
+        try:
+            yield
+        finally:
+            with contextlib.suppress(OSError):
+                os.chmod(ciphertext, mode)

@@ -102,6 +102,8 @@ class Core:
         """Wipe every key, also those of open files."""
         keys, self._keys = self._keys, None
         self.permissions.forget()
+        if keys is not None:
+            keys.arena.close()
         for node in self.nodes.all_nodes():
             if node.contents is not None:
                 node.contents.wipe()
@@ -131,6 +133,12 @@ class Core:
                     return directory_ids.stand_in(handle.fd)
                 handle.directory_id = directory_ids.give(siv, handle.fd)
         return handle.directory_id
+
+    def forget_directory_id(self, status: os.stat_result) -> None:
+        """The id file of a directory may be gone: it is read again before an entry is made."""
+        node = self.nodes.find(status)
+        if node is not None and node.handle is not None:
+            node.handle.directory_id = None
 
     def encoded(self, parent: Node, name: bytes) -> str:
         """The encoded name, of any length, for an entry that is about to be made.

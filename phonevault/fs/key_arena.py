@@ -6,6 +6,7 @@ import os
 import threading
 
 from keyslots.secret import Secret
+from phonevault.fs.errors import KeysMissing
 
 _SLOT_BYTES = 64
 _ARENA_BYTES = 4096
@@ -18,11 +19,18 @@ class KeyArena:
         self._pages: list[Secret] = []
         self._free: list[memoryview] = []
         self._lock = threading.Lock()
+        self._closed = False
         self._source = open("/dev/urandom", "rb", buffering=0)  # noqa: SIM115  closed with the arena
 
     def take(self) -> memoryview:
-        """A zeroed slot of 64 bytes."""
+        """A zeroed slot of 64 bytes.
+
+        Raises:
+            KeysMissing: the arena is closed.
+        """
         with self._lock:
+            if self._closed:
+                raise KeysMissing
             if not self._free:
                 page = Secret(_ARENA_BYTES)
                 self._pages.append(page)
@@ -45,8 +53,14 @@ class KeyArena:
         with self._lock:
             self._free.append(slot)
 
+    def close(self) -> None:
+        """Hand out nothing any more: a request that outlives a lock must not keep a key, nor use a slot wiped under it."""
+        with self._lock:
+            self._closed = True
+
     def wipe(self) -> None:
-        """Wipe every slot ever handed out and start afresh."""
+        """Close, and wipe every slot ever handed out."""
+        self.close()
         with self._lock:
             pages, self._pages, self._free = self._pages, [], []
         for page in pages:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from weakref import WeakKeyDictionary
 
 from phonevault.fs import acl
+from phonevault.fs.access import mode_changes
 from phonevault.fs.acl import Acl, AclInvalid
 from phonevault.fs.errors import XattrDamaged
 from phonevault.fs.format.xattrs import ACL_ACCESS, ACL_DEFAULT
@@ -125,11 +126,12 @@ class Permissions:
             kind: its type bits.
             mode: the new permission bits.
         """
-        if self._xattrs.available and not stat.S_ISLNK(kind):
-            found = self._find(ciphertext, kind, ACL_ACCESS)
-            if found is not None:
-                self._xattrs.set(ciphertext, kind, ACL_ACCESS, acl.pack(found.with_mode(mode).entries))
-        os.chmod(ciphertext, stat.S_IMODE(mode))
+        with mode_changes:
+            if self._xattrs.available and not stat.S_ISLNK(kind):
+                found = self._find(ciphertext, kind, ACL_ACCESS)
+                if found is not None:
+                    self._xattrs.set(ciphertext, kind, ACL_ACCESS, acl.pack(found.with_mode(mode).entries))
+            os.chmod(ciphertext, stat.S_IMODE(mode))
 
     def set_list(
         self, ciphertext: Ciphertext, node: Node, name: bytes, raw: bytes, *, kill_sgid: bool
@@ -154,16 +156,17 @@ class Permissions:
             self._defaults.pop(node, None)
             self._xattrs.set(ciphertext, node.mode, ACL_DEFAULT, acl.pack(given.entries))
             return
-        old = stat.S_IMODE(os.stat(ciphertext).st_mode)
-        mode = old & ~0o777 | given.mode()
-        if kill_sgid:
-            mode &= ~stat.S_ISGID
-        if not given.is_minimal:
-            self._xattrs.set(ciphertext, node.mode, ACL_ACCESS, acl.pack(given.entries))
-        if mode != old:
-            os.chmod(ciphertext, mode)
-        if given.is_minimal:
-            self._xattrs.discard(ciphertext, node.mode, ACL_ACCESS)
+        with mode_changes:
+            old = stat.S_IMODE(os.stat(ciphertext).st_mode)
+            mode = old & ~0o777 | given.mode()
+            if kill_sgid:
+                mode &= ~stat.S_ISGID
+            if not given.is_minimal:
+                self._xattrs.set(ciphertext, node.mode, ACL_ACCESS, acl.pack(given.entries))
+            if mode != old:
+                os.chmod(ciphertext, mode)
+            if given.is_minimal:
+                self._xattrs.discard(ciphertext, node.mode, ACL_ACCESS)
 
     def remove_list(self, ciphertext: Ciphertext, node: Node, name: bytes) -> None:
         """Remove a list, if there is one; the mode stays as it is."""

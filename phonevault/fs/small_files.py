@@ -10,6 +10,7 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from phonevault.fs.access import mode_changes
 from phonevault.fs.errors import Damaged
 from phonevault.fs.format import names
 
@@ -135,18 +136,23 @@ def opened_up(directory_fd: int) -> Iterator[None]:
     Raises:
         OSError: what the body raises.
     """
+    if os.geteuid() == 0 or _mode(directory_fd) & stat.S_IRWXU == stat.S_IRWXU:
+        yield
+        return
     path = f"/proc/self/fd/{directory_fd}"
-    mode = stat.S_IMODE(os.fstat(directory_fd).st_mode)
-    closed = os.geteuid() != 0 and mode & stat.S_IRWXU != stat.S_IRWXU
-    if closed:
+    with mode_changes:
+        mode = _mode(directory_fd)
         with contextlib.suppress(PermissionError):
             os.chmod(path, mode | stat.S_IRWXU)
-    try:
-        yield
-    finally:
-        if closed:
+        try:
+            yield
+        finally:
             with contextlib.suppress(OSError):
                 os.chmod(path, mode)
+
+
+def _mode(fd: int) -> int:
+    return stat.S_IMODE(os.fstat(fd).st_mode)
 
 
 def sync_directory(directory_fd: int) -> None:

@@ -9,11 +9,14 @@ import threading
 from pathlib import Path
 
 import pytest
+from support.direct_tree import DirectTree
 
 from phonevault.fs.contents import turns
 from phonevault.fs.contents.gcm_file import GcmFile
 from phonevault.fs.format.layout import Layout
 from phonevault.fs.keys import TreeKeys
+from phonevault.fuse import abi
+from phonevault.fuse.abi import Opcode
 
 LAYOUT = Layout(4096)
 
@@ -146,3 +149,31 @@ def test_a_file_opened_for_writing_meanwhile_is_locked_all_the_same(tmp_path: Pa
     thread.join(20)
     os.close(other)
     reader.close()
+
+
+@pytest.mark.parametrize("cipher", ["aes-256-gcm", "aes-256-xts"])
+def test_a_request_that_waits_across_a_lock_of_the_vault_gets_no_key(tmp_path: Path, cipher: str) -> None:
+    tree = DirectTree(tmp_path / "tree", shared=True, cipher=cipher)
+    node = tree.create(b"f")
+    tree.ask(Opcode.OPEN, node, abi.OPEN_IN.pack(os.O_RDWR, 0))
+    tree.ask(Opcode.WRITE, node, abi.WRITE_IN.pack(0, 0, 4, 0, 0, 0, 0) + b"text")
+    (path,) = (one for one in (tmp_path / "tree").iterdir() if not one.name.startswith("phonevault"))
+    before = path.read_bytes()
+    other = os.open(path, os.O_RDWR)
+    fcntl.flock(other, fcntl.LOCK_EX)
+    told: list[int | None] = []
+
+    def ask() -> None:
+        try:
+            tree.ask(Opcode.WRITE, node, abi.WRITE_IN.pack(0, 0, 4, 0, 0, 0, 0) + b"more")
+        except OSError as error:
+            told.append(error.errno)
+
+    waiting = threading.Thread(target=ask)
+    waiting.start()
+    waiting.join(0.2)
+    tree.filesystem.lock()
+    os.close(other)
+    waiting.join(20)
+    assert told == [errno.ENOKEY]
+    assert path.read_bytes() == before

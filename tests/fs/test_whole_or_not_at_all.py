@@ -326,3 +326,33 @@ def test_without_rename_flags_nothing_is_replaced_by_what_is_made(
             make()
         assert tree.view() == before
     check_ciphertext(tmp_path / "tree", leftovers=False)
+
+
+@pytest.mark.parametrize("change", ["rmdir", "rename"])
+def test_a_directory_whose_id_could_not_be_put_back_gets_a_new_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: str
+) -> None:
+    """The removal is refused, then there is no room. What is made in it later must not rest on an id that is only remembered."""
+    tree = DirectTree(tmp_path / "tree")
+    kept = tree.mkdir(b"kept")
+    tree.mkdir(b"other")
+    real_write = os.write
+
+    def refused(*_: object, **__: object) -> None:
+        raise OSError(errno.EPERM, "refused")
+
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, "no room")
+
+    monkeypatch.setattr(os, change, refused)
+    monkeypatch.setattr(os, "write", full)
+    with pytest.raises(PermissionError):
+        if change == "rmdir":
+            tree.rmdir(b"kept")
+        else:
+            tree.rename(b"other", b"kept")
+    monkeypatch.undo()
+    assert os.write is real_write
+    tree.create(b"file", parent=kept)
+    again = DirectTree(tmp_path / "tree")
+    assert again.listing(again.find(b"kept")) == [b"file"]

@@ -11,7 +11,7 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from phonevault.fs.access import open_however
+from phonevault.fs.access import mode_changes, open_however
 from phonevault.fs.contents.sparse_file import SparseFile
 from phonevault.fs.core import Core, contents_of
 from phonevault.fs.creation import Owner, make_object
@@ -217,12 +217,13 @@ def kill_suidgid(ciphertext: int | str) -> None:
     Args:
         ciphertext: an open descriptor, or the path in /proc of an O_PATH one.
     """
-    mode = stat.S_IMODE(os.stat(ciphertext).st_mode)
-    left = mode & ~stat.S_ISUID
-    if mode & stat.S_IXGRP:
-        left &= ~stat.S_ISGID
-    if left != mode:
-        os.chmod(ciphertext, left)
+    with mode_changes:
+        mode = stat.S_IMODE(os.stat(ciphertext).st_mode)
+        left = mode & ~stat.S_ISUID
+        if mode & stat.S_IXGRP:
+            left &= ~stat.S_ISGID
+        if left != mode:
+            os.chmod(ciphertext, left)
 
 
 def _open_object(node: Node, stored: str, flags: int, directory_fd: int) -> int:

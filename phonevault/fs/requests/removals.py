@@ -39,8 +39,12 @@ class RemovalOperations:
         stored = core.stored(parent, abi.name_of(request.body))
         handle = core.nodes.directory(parent)
         pin = pinned(handle.fd, stored)
-        with without_id(handle.fd, stored):
-            os.rmdir(stored, dir_fd=handle.fd)
+        try:
+            with without_id(handle.fd, stored):
+                os.rmdir(stored, dir_fd=handle.fd)
+        except OSError:
+            core.forget_directory_id(os.fstat(pin.fd))
+            raise
         sidecars.drop(handle.fd, stored)
         core.nodes.unlinked(pin, parent, stored, last=True)
         return b""

@@ -115,8 +115,13 @@ class RenameOperations:
 
     def _move(self, old: _Place, moved: _Entry, new: _Place, replaced: _Entry | None, flags: int) -> None:
         empty = moved.is_directory and replaced is not None and replaced.is_directory
-        with without_id(new.handle.fd, new.stored) if empty else nullcontext():
-            rename(old.handle.fd, old.stored, new.handle.fd, new.stored, flags)
+        try:
+            with without_id(new.handle.fd, new.stored) if empty else nullcontext():
+                rename(old.handle.fd, old.stored, new.handle.fd, new.stored, flags)
+        except OSError:
+            if replaced is not None:
+                self._core.forget_directory_id(replaced.status)
+            raise
         nodes = self._core.nodes
         if replaced is not None:
             last = replaced.is_directory or replaced.status.st_nlink <= 1
