@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import os
+import stat
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
-from phonevault.fs.access import open_however
+from phonevault.fs.access import made_accessible, open_however
 
 Enter = Callable[[str], bool]
 
 _FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_LOOK = stat.S_IRUSR | stat.S_IXUSR
 
 
 def _everything(_: str) -> bool:
@@ -41,26 +43,38 @@ def walk_below(
 
 
 def _walk(top: int, wanted: Enter) -> Generator[tuple[int, os.DirEntry[str]], None, None]:
-    with contextlib.ExitStack() as stack:
-        levels: list[tuple[int, Iterator[os.DirEntry[str]]]] = []
-
-        def enter(fd: int) -> None:
-            levels.append((fd, os.scandir(fd)))
-
-        def leave() -> None:
-            while levels:
-                os.close(levels.pop()[0])
-
-        stack.callback(leave)
-        enter(top)
+    levels = [_Level(top)]
+    try:
         while levels:
-            fd, entries = levels[-1]
-            entry = next(entries, None)
+            level = levels[-1]
+            entry = next(level.entries, None)
             if entry is None:
-                os.close(fd)
-                levels.pop()
+                levels.pop().close()
                 continue
-            yield fd, entry
+            yield level.fd, entry
             if entry.is_dir(follow_symlinks=False) and wanted(entry.name):
                 with contextlib.suppress(FileNotFoundError, NotADirectoryError):  # moved or removed meanwhile
-                    enter(open_however(entry.name, _FLAGS, fd))
+                    levels.append(_Level(open_however(entry.name, _FLAGS, level.fd)))
+    finally:
+        while levels:
+            levels.pop().close()
+
+
+class _Level:
+    """A directory while it is walked; one that is closed to its owner is open to him for that time."""
+
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
+        self._stack = contextlib.ExitStack()
+        self._stack.callback(os.close, fd)
+        try:
+            status = os.fstat(fd)
+            if status.st_uid == os.geteuid() != 0 and status.st_mode & _LOOK != _LOOK:
+                self._stack.enter_context(made_accessible(fd))
+            self.entries: Iterator[os.DirEntry[str]] = os.scandir(fd)
+        except OSError:
+            self._stack.close()
+            raise
+
+    def close(self) -> None:
+        self._stack.close()
