@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import lzma
 import re
+import shlex
 import stat
 from collections.abc import Sequence
 from pathlib import Path
@@ -29,23 +30,34 @@ mount -t proc proc /root/proc
 mount -t sysfs sys /root/sys
 mount -t devtmpfs dev /root/dev
 mount -t tmpfs -o mode=755 run /root/run
+mkdir /checkout
+mount --bind /root{checkout} /checkout
 mount -t tmpfs -o mode=1777 tmp /root/tmp
+mkdir -p /root{checkout}
+mount --bind /checkout /root{checkout}
 exec chroot /root {agent}
 """
 
 
-def build(modules_dir: Path, layers: Sequence[str], agent: str) -> bytes:
+def build(modules_dir: Path, layers: Sequence[str], agent: str, checkout: Path) -> bytes:
     """The archive.
 
     Args:
         modules_dir: `/lib/modules/<release>` of the kernel, with its modules.dep.
         layers: Tags of the 9p exports that make up the root, the topmost first.
         agent: The shell words of the program that takes over.
+        checkout: The project's directory, which the machine needs even if it lies below /tmp.
     """
     chain = load_order((modules_dir / "modules.dep").read_text(), MODULES)
     names = [_plain_name(path) for path in chain]
     lower = ":".join(f"/layers/{tag}" for tag in layers)
-    script = INIT.format(modules=" ".join(names), layers=" ".join(layers), lower=lower, agent=agent)
+    script = INIT.format(
+        modules=" ".join(names),
+        layers=" ".join(layers),
+        lower=lower,
+        agent=agent,
+        checkout=shlex.quote(str(checkout)),
+    )
     files = [("init", script.encode(), 0o755), ("bin/busybox", busybox().read_bytes(), 0o755)]
     files += [
         (f"modules/{name}", _module(modules_dir / path), 0o644)

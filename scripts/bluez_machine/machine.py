@@ -77,7 +77,7 @@ def _boot(world: World, hci_socket: Path, kernel: Kernel, bluez: Path) -> Machin
     initrd_file = world.root / f"initrd-{kernel.version}"
     layers = {"kernel": tree, "bluez": bluez, "host": Path("/")}
     agent = shlex.join([sys.executable, str(AGENT)])
-    initrd_file.write_bytes(initrd.build(packages.modules(tree), list(layers), agent))
+    initrd_file.write_bytes(initrd.build(packages.modules(tree), list(layers), agent, ROOT))
     socket_path = world.root / f"control-{kernel.version}"
     control = Control(socket_path, _environment())
     begun = time.monotonic()
