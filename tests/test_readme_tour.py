@@ -104,9 +104,9 @@ def wait_until_status_says(word: str, environment: Mapping[str, str], patience_s
 def test_the_tour_works_as_written(home: Path, environment: Mapping[str, str]) -> None:
     need_fuse()
     found = BLOCK.findall((ROOT / "README.md").read_text())
-    assert len(found) == 9
+    assert len(found) == 10
     block = {kind: script for kind, script in found if kind != "computer"}
-    first_use, by_hand, recovery, slots = (script for kind, script in found if kind == "computer")
+    first_use, by_hand, recovery, slots, check = (script for kind, script in found if kind == "computer")
     make_phone(block["phone"], environment)
     with served_phone(block["phone serves"], environment) as phone:
         pair(block["pair"], phone, environment)
@@ -121,6 +121,7 @@ def test_the_tour_works_as_written(home: Path, environment: Mapping[str, str]) -
         shell(by_hand, environment)
         assert "nobody's business" in shell(recovery, environment)
         listed = shell(slots, environment)
+    assert "0 problems, 0 notes" in shell(check, environment)
     assert "opens" in listed
     assert "removed slot 0" in listed
     shell(block["clean up"], environment)

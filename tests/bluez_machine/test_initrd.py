@@ -60,7 +60,7 @@ def test_archive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     module.parent.mkdir(parents=True)
     module.write_bytes(lzma.compress(b"a module"))
     (tmp_path / "modules.dep").write_text("kernel/fs/9p/9p.ko.xz:\n")
-    found = entries(initrd.build(tmp_path, ["kernel", "host"], "python 'my agent.py'"))
+    found = entries(initrd.build(tmp_path, ["kernel", "host"], "python 'my agent.py'", Path("/tmp/a b")))
     assert found["bin/busybox"] == (0o100755, b"a program")
     assert found["modules/9p.ko"] == (0o100644, b"a module")
     assert found["bin"] == (0o040755, b"")
@@ -70,4 +70,7 @@ def test_archive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert lines[0] == "#!/bin/busybox sh"
     assert "for tag in kernel host; do" in lines
     assert any("lowerdir=/layers/kernel:/layers/host," in line for line in lines)
+    assert lines.index("mount --bind /root'/tmp/a b' /checkout") < lines.index(
+        "mount -t tmpfs -o mode=1777 tmp /root/tmp"
+    )
     assert lines[-1] == "exec chroot /root python 'my agent.py'"
