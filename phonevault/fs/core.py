@@ -124,15 +124,18 @@ class Core:
             OSError: of the backing store.
         """
         handle = self.nodes.directory(node)
-        if handle.directory_id is None:
+        known = handle.directory_id
+        # Another host may have died while it removed the directory: then the id that we know is nowhere else.
+        if known is None or (lasting and self.shared):
             siv = self.keys.names
             try:
-                handle.directory_id = directory_ids.read(siv, handle.fd)
+                known = directory_ids.read(siv, handle.fd)
             except FileNotFoundError:
                 if not lasting:
                     return directory_ids.stand_in(handle.fd)
-                handle.directory_id = directory_ids.give(siv, handle.fd)
-        return handle.directory_id
+                known = directory_ids.give(siv, handle.fd, known)
+            handle.directory_id = known
+        return known
 
     def forget_directory_id(self, status: os.stat_result) -> None:
         """The id file of a directory may be gone: it is read again before an entry is made."""

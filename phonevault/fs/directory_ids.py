@@ -32,14 +32,19 @@ def stand_in(directory_fd: int) -> bytes:
     return dirid.new_directory_id()
 
 
-def give(siv: AESSIV, directory_fd: int) -> bytes:
+def give(siv: AESSIV, directory_fd: int, known: bytes | None = None) -> bytes:
     """Give a directory without entries an id, or find the one that another host has given it meanwhile.
+
+    Args:
+        siv: under the names key.
+        directory_fd: the directory.
+        known: the id that it had: it may have entries of that id, and gets it again.
 
     Raises:
         DirectoryIdDamaged: as :func:`stand_in`.
         OSError: of the backing store.
     """
-    directory_id = stand_in(directory_fd)
+    directory_id = known or stand_in(directory_fd)
     try:
         put_durably(dirid.FILE_NAME, dirid.seal_directory_id(siv, directory_id), directory_fd, replace=False)
     except FileExistsError:

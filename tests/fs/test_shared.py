@@ -427,3 +427,19 @@ def test_taking_turns(mounts: tuple[Path, Path], tmp_path: Path) -> None:
 def test_taking_many_turns(mounts: tuple[Path, Path], tmp_path: Path) -> None:
     for seed in range(100, 108):
         play(mounts, tmp_path, seed, 500)
+
+
+@pytest.mark.parametrize("before", [[], [b"one"]])
+def test_a_directory_id_that_a_dead_host_took_away_is_there_again_with_the_next_entry(
+    tmp_path: Path, before: list[bytes]
+) -> None:
+    """A host died between the removal of the id and that of the directory; this one knows the id still."""
+    tree = DirectTree(tmp_path / "tree", shared=True)
+    folder = tree.mkdir(b"folder")
+    for name in before:
+        tree.create(name, parent=folder)
+    (id_file,) = (tmp_path / "tree").glob("*/phonevault.dirid")
+    id_file.unlink()
+    tree.create(b"new", parent=folder)
+    again = DirectTree(tmp_path / "tree", shared=True)
+    assert sorted(again.listing(again.find(b"folder"))) == sorted([*before, b"new"])
