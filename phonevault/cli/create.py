@@ -56,7 +56,10 @@ def create(
     """
     if no_phone and phone_name is not None:
         raise click.UsageError("--phone and --no-phone exclude each other")
+    from phonevault.daemon.harden import forbid_dumps
+
     check_cipher(cipher)
+    forbid_dumps()
     path = Path(os.path.abspath(vault))
     check_can_be_given(recovery_file, "--recovery-file")
     phone = _choose_phone(phone_name, no_phone, passphrase_file)

@@ -72,6 +72,7 @@ def mount(
     or a recovery code it is bound to no phone: it stays open until it is locked or unmounted.
     """
     from keyslots.store import load
+    from phonevault.daemon.harden import forbid_dumps
     from phonevault.daemon.places import canonical_vault, check_cipher, prepare_mountpoint
     from phonevault.daemon.serve import MountPlan
     from phonevault.daemon.state import Policy
@@ -100,6 +101,7 @@ def mount(
     )
 
     def way() -> Way:
+        forbid_dumps()  # before a passphrase is typed
         return choose_way(header, phone_name, passphrase_file, recovery_file)
 
     if foreground:

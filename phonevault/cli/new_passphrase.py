@@ -24,18 +24,24 @@ def ask_new_passphrase(source: str | None) -> bytearray:
     Raises:
         SecretInputError: unreadable, empty, the two differ, or it was not taken after the question.
     """
-    typed = source is None
     secret = (
         prompt_secret("new passphrase", repeat=True) if source is None else read_secret(source, "passphrase")
     )
+    try:
+        _ask_if_weak(secret, typed=source is None)
+    except BaseException:
+        secret[:] = bytes(len(secret))
+        raise
+    return secret
+
+
+def _ask_if_weak(secret: bytearray, *, typed: bool) -> None:
     why = weakness(secret)
     if why is None:
-        return secret
+        return
     warn(f"this passphrase is easy to guess: {why}")
     if typed and has_terminal() and not click.confirm("Take it all the same?", default=False, err=True):
-        secret[:] = bytes(len(secret))
         raise SecretInputError("no passphrase was set", "four or more random words make a good one")
-    return secret
 
 
 def weakness(passphrase: bytearray) -> str | None:

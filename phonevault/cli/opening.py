@@ -53,8 +53,8 @@ def choose_way(
 
     if phone_name is not None and passphrase_file is not None:
         phone = phones.phone_for(header, phone_name)
-        passphrase = read_secret(passphrase_file, "passphrase")
-        return PhoneWay(phone.name, phone.fingerprint, phones.connector(phone), passphrase)
+        connect = phones.connector(phone)  # before the passphrase is read: it may fail
+        return PhoneWay(phone.name, phone.fingerprint, connect, read_secret(passphrase_file, "passphrase"))
     if passphrase_file is not None:
         return SecretWay("passphrase", read_secret(passphrase_file, "passphrase"))
     if recovery_file is not None:

@@ -2,41 +2,55 @@
 
 from __future__ import annotations
 
-import os
+import re
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TextIO
+
+_NO_BYTES = re.compile("[\ud800-\udc7f\udd00-\udfff]")
+"""Surrogates that stand for no byte of a file name (PEP 383)."""
 
 
 def say(text: str) -> None:
     """A result, on standard output."""
-    sys.stdout.write(text + "\n")
-    sys.stdout.flush()
+    _write(sys.stdout, text + "\n")
 
 
 def note(text: str) -> None:
     """Something the user should know that is no error, on standard error."""
-    sys.stderr.write(f"note: {text}\n")
-    sys.stderr.flush()
+    _write(sys.stderr, f"note: {text}\n")
 
 
 def warn(text: str) -> None:
     """Something that is not as it should be, on standard error."""
-    sys.stderr.write(f"warning: {text}\n")
-    sys.stderr.flush()
+    _write(sys.stderr, f"warning: {text}\n")
 
 
 def show_error(message: str, hint: str = "") -> None:
     """An error, on standard error: `error:` and, if there is something to be done, `hint:`."""
-    sys.stderr.write(f"error: {message}\n" + (f"hint: {hint}\n" if hint else ""))
-    sys.stderr.flush()
+    _write(sys.stderr, f"error: {message}\n" + (f"hint: {hint}\n" if hint else ""))
 
 
 def show_json(value: Any) -> None:
-    """A value as JSON, on standard output."""
+    """A value as JSON, on standard output. What is not printable is escaped: the value stays, a terminal is not steered."""
     import json
 
-    say(json.dumps(value, indent=2, ensure_ascii=False))
+    say("".join(_escaped(char) for char in json.dumps(value, indent=2, ensure_ascii=False)))
+
+
+def _escaped(char: str) -> str:
+    if char.isprintable() or char == "\n":
+        return char
+    units = char.encode("utf-16-be", "surrogatepass").hex()
+    return "".join(f"\\u{units[at : at + 4]}" for at in range(0, len(units), 4))
+
+
+def _write(stream: TextIO, text: str) -> None:
+    """Write lines whose parts may come from outside (paths, labels): whatever they are, they neither steer a terminal nor fail."""
+    shown = "".join(part if part in "\n\t" else printable(part) for part in re.split(r"([\n\t])", text))
+    encoding = stream.encoding or "utf-8"
+    stream.write(shown.encode(encoding, "replace").decode(encoding))
+    stream.flush()
 
 
 def show_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -61,5 +75,6 @@ def show_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
 def printable(text: str) -> str:
     """Text from outside without what would move a terminal's cursor or colour it."""
-    decoded = os.fsencode(text).decode("utf-8", "replace")
+    text = _NO_BYTES.sub("\N{REPLACEMENT CHARACTER}", text)
+    decoded = text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
     return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in decoded)

@@ -60,7 +60,8 @@ def give_code(recovery_code: str, descriptor: int | None) -> None:
             _show(code, recovery_code)
         else:
             os.fchmod(descriptor, 0o600)
-            os.writev(descriptor, [code, b"\n"])
+            if os.writev(descriptor, [code, b"\n"]) != len(code) + 1:
+                raise OutputFileError("the recovery code could not be written whole")
             os.fsync(descriptor)
     finally:
         code[:] = bytes(len(code))

@@ -57,7 +57,11 @@ def prompt_secret(what: str, *, repeat: bool = False) -> bytearray:
     if not secret:
         raise SecretInputError(f"no {what} was typed")
     if repeat:
-        again = _ask("Once more: ")
+        try:
+            again = _ask("Once more: ")
+        except BaseException:
+            secret[:] = bytes(len(secret))
+            raise
         same = again == secret
         again[:] = bytes(len(again))
         if not same:

@@ -1,0 +1,41 @@
+"""What is printed of names, paths and labels from outside: never a steered terminal, never a failure."""
+
+from __future__ import annotations
+
+import json
+import os
+
+import pytest
+from support.computer import Computer
+
+from phonevault.cli import output
+
+HOSTILE = "a\x1b[31m\x9b2J\u202eb\udcff\ud800\r"
+
+
+@pytest.mark.parametrize("tell", [output.say, output.note, output.warn, output.show_error])
+def test_nothing_from_outside_steers_a_terminal(tell: object, capsys: pytest.CaptureFixture[str]) -> None:
+    assert callable(tell)
+    tell(f"kept\tas\nit is: ü 電 {HOSTILE}")
+    told = "".join(capsys.readouterr())
+    assert "kept\tas\nit is: ü 電 a�[31m�2J�b���\n" in told
+
+
+def test_json_keeps_every_value_and_is_printable(capsys: pytest.CaptureFixture[str]) -> None:
+    value = {"path": HOSTILE, "wide": "\U000e0001 ü", "list": [1, True, None]}
+    output.show_json(value)
+    shown = capsys.readouterr().out
+    assert json.loads(shown) == value
+    assert all(char.isprintable() or char == "\n" for char in shown)
+    assert "ü" in shown
+
+
+def test_a_path_that_is_no_text_where_the_locale_is_strict(computer: Computer) -> None:
+    """As with LANG=en_US.UTF-8: Python's output then refuses what is no text."""
+    computer.environment["PYTHONIOENCODING"] = "utf-8:strict"
+    odd = computer.root / os.fsdecode(b"v\xff\x1b[31m")
+    computer.vault.rename(odd)
+    tested = computer.run("slot", "test", odd, "--recovery-file", computer.code_file)
+    assert tested.stdout.startswith("slot 1 (recovery: recovery code) opens ") and "\x1b" not in tested.stdout
+    assert json.loads(computer.run("info", odd, "--json").stdout)["vault"] == str(odd)
+    assert computer.run("info", odd).stdout.startswith("vault       ")
