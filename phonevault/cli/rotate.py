@@ -80,8 +80,10 @@ def master(
     known. Ctrl-C stops it; the same command goes on.
     """
     from phonevault import rotation
+    from phonevault.daemon.harden import allow_many_files
     from phonevault.daemon.treelock import hold_tree
 
+    allow_many_files()  # one for each level of the tree
     path = _path(vault)
     lock = hold_tree(path, shared=False)
     try:

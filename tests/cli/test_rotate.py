@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import random
+import resource
 import signal
 import sys
 import time
@@ -212,3 +213,21 @@ def test_an_old_header_is_not_put_back_unasked(computer: Computer) -> None:
     computer.run("rotate", "master", computer.vault, *by_code(computer))
     told = computer.run("header", "restore", computer.vault, backup, *by_code(computer), code=3)
     assert "volume keys were changed" in told.stderr
+
+
+def test_a_tree_deeper_than_the_usual_number_of_descriptors(computer: Computer) -> None:
+    computer.mount(*by_code(computer))
+    fd = os.open(computer.place, os.O_RDONLY)
+    for _ in range(300):
+        os.mkdir("d", dir_fd=fd)
+        below = os.open("d", os.O_RDONLY, dir_fd=fd)
+        os.close(fd)
+        fd = below
+    os.close(fd)
+    computer.run("unmount", computer.place)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))
+    try:
+        computer.run("rotate", "master", computer.vault, *by_code(computer))
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
