@@ -176,7 +176,7 @@ def test_a_rotation_killed_at_every_change_of_the_disk(computer: Computer) -> No
 
 
 def test_ctrl_c_stops_between_two_files(computer: Computer) -> None:
-    fill(computer, 400)
+    fill(computer, 1600)  # longer than one slice of work
     child = computer.start("rotate", "master", computer.vault, "--duty", 0.02, *by_code(computer))
     while not (computer.vault / "journal").is_dir() or not list((computer.vault / "journal").iterdir()):
         time.sleep(0.01)
