@@ -25,21 +25,28 @@ class Comparison:
 
     Attributes:
         backup: not verified.
-        present: not verified; None if no sound copy is left.
+        present: not verified; None if the vault's header cannot be used.
+        second: a sound second copy of a header that cannot be used: it would be overwritten, too. Not verified.
     """
 
     backup: SealedHeader
     present: SealedHeader | None
+    second: SealedHeader | None = None
+
+    @property
+    def replaced(self) -> SealedHeader | None:
+        """What a restore overwrites."""
+        return self.present or self.second
 
     @property
     def older(self) -> bool:
         """The vault's header was written after the backup: removed slots would come back."""
-        return self.present is not None and self.backup.header.generation < self.present.header.generation
+        return self.replaced is not None and self.backup.header.generation < self.replaced.header.generation
 
     @property
     def other_keys(self) -> bool:
         """Volume keys were rotated since: what was written under the new ones would not open."""
-        return self.present is not None and self.backup.header.epochs != self.present.header.epochs
+        return self.replaced is not None and self.backup.header.epochs != self.replaced.header.epochs
 
 
 def backup(vault_dir: Path, file: Path) -> Header:
@@ -80,7 +87,8 @@ def compare(vault_dir: Path, file: Path) -> Comparison:
     try:
         present = store.load(vault_dir).sealed
     except (HeaderDamaged, HeaderTampered):
-        return Comparison(sealed, None)
+        second = store.copies(vault_dir)[store.BACKUP]
+        return Comparison(sealed, None, second if isinstance(second, SealedHeader) else None)
     if present.header.vault_id != sealed.header.vault_id:
         raise OtherVault("this is the header of another vault")
     return Comparison(sealed, present)

@@ -79,13 +79,16 @@ def rotate_master(opened: OpenedVault, started: Callable[[Rewrap], None], duty: 
         duty: share of the time that is worked, above 0, at most 1.
 
     Raises:
+        OtherVault: the header does not open this tree; nothing has changed.
         HeaderChanged, HeaderBusy, HeaderWriteFailed: the header could not be written.
         RecoveryFailed, OSError: of the backing store. Doing it again goes on.
     """
     from phonevault.fs.filesystem import EncryptedFileSystem
     from phonevault.fs.format.journal import DIRECTORY as JOURNAL
     from phonevault.fs.recovery import recover
+    from phonevault.vault import prove_before_change
 
+    prove_before_change(opened)
     recover(opened.path / JOURNAL, opened.tree)
     header, vmks = begin(opened)
     epochs = header.epochs

@@ -80,10 +80,14 @@ def prove(opened: OpenedVault, header: Header, slot_id: int, opener: SlotOpener)
 
 
 def save(opened: OpenedVault, header: Header) -> Header:
-    """Write a changed header of an open vault.
+    """Write a changed header of an open vault, whose keys are proved on its tree first.
 
     Raises:
+        OtherVault: they do not open it.
         HeaderChanged, HeaderBusy, HeaderWriteFailed, BadParameter: as for `keyslots.store.save`.
     """
+    from phonevault.vault import prove_before_change
+
+    prove_before_change(opened)
     with header_key(opened.vmk, header.vault_id) as key:
         return store.save(opened.path, header, key)

@@ -19,7 +19,7 @@ from keyslots.build import (
 from keyslots.build import RecoverySlotRequest as _RecoverySlot
 from keyslots.derive import header_key
 from keyslots.envelope import SealedHeader
-from keyslots.errors import NotMine
+from keyslots.errors import NotMine, OtherVault
 from keyslots.header import Header, Slot
 from keyslots.memory import scrub_stack, wipe_str
 from keyslots.secret import Secret
@@ -52,6 +52,7 @@ __all__ = [
     "open_sealed",
     "open_vault",
     "prove",
+    "prove_before_change",
     "test_slot",
 ]
 
@@ -229,6 +230,24 @@ def prove(opened: OpenedVault) -> None:
     """
     vmk = opened.vmks[opened.header.epochs.names]
     prove_root_id(opened.tree, vmk, opened.header.vault_id)
+
+
+def prove_before_change(opened: OpenedVault) -> None:
+    """Prove an opened vault before its header is changed: a header that somebody put in the place of the user's opens no tree.
+
+    Raises:
+        OtherVault: its keys are not those of the tree.
+        OSError: the root's directory id cannot be read.
+    """
+    from phonevault.fs.errors import DirectoryIdDamaged
+
+    try:
+        prove(opened)
+    except DirectoryIdDamaged:
+        raise OtherVault(
+            "this header does not open the tree of this vault: nothing was changed",
+            hint="somebody put it there, or the root's id is damaged: `phonevault check`; a backup: `phonevault header restore`",
+        ) from None
 
 
 def _opened(vault_dir: Path, opened: OpenedHeader, warnings: tuple[str, ...]) -> OpenedVault:

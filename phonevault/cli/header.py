@@ -79,8 +79,8 @@ def restore(
 def _ask_about(found: Comparison, yes: bool) -> None:
     if not found.older and not found.other_keys:
         return
-    if found.older and found.present is not None:
-        mine, theirs = found.backup.header.generation, found.present.header.generation
+    if found.older and found.replaced is not None:
+        mine, theirs = found.backup.header.generation, found.replaced.header.generation
         warn(
             f"the backup is older (generation {mine}) than the vault's header ({theirs}): its slots come back"
         )

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
-from support.headers import CHEAP, OAEP, PASSPHRASE, public_der, rsa_key
+from support.headers import CHEAP, OAEP, PASSPHRASE, edited, public_der, rsa_key
 from support.software_phone import Phone
 
 from keyslots import edit, store
@@ -28,9 +28,10 @@ from keyslots.errors import (
     WrongPhone,
 )
 from keyslots.header import MAX_SLOTS, Header
+from keyslots.secret import Secret
 from keyslots.slots import passphrase
 from keyslots.slots.phone_passphrase import PhonePassphraseKem
-from phonevault import header_copies, slots, vault
+from phonevault import header_copies, rotation, slots, vault
 from phonevault.vault import OpenedVault, PassphraseOpener, PhoneOpener, RecoveryOpener, RecoverySlotRequest
 
 OTHER = b"another passphrase altogether"
@@ -228,6 +229,43 @@ def test_an_old_backup_is_told_and_brings_removed_slots_back(
     assert found.older and not found.other_keys
     assert restore(created, file).generation == created.header.generation + 2
     assert vault.test_slot(created.path, PhoneOpener(Phone(0))).id == 0
+
+
+def test_a_sound_second_copy_beside_a_header_that_cannot_be_used_is_not_overwritten_unasked(
+    created: vault.CreatedVault, opened: OpenedVault, tmp_path: Path
+) -> None:
+    file = tmp_path / "backup"
+    header_copies.backup(created.path, file)
+    slots.remove(opened, 0)
+    main = created.path / store.MAIN
+    main.write_bytes(edited(main.read_bytes(), lambda header: header.update(cipher="none")))
+    with pytest.raises(HeaderTampered):
+        store.load(created.path)
+    found = header_copies.compare(created.path, file)
+    assert found.present is None and found.older
+    assert found.replaced == store.copies(created.path)[store.BACKUP]
+
+
+def test_a_header_put_in_the_place_of_the_users_is_not_changed(
+    created: vault.CreatedVault, tmp_path: Path
+) -> None:
+    """Made by who knows the public parts of the slots alone: it opens, but not this tree."""
+    with Secret.random(32) as theirs:
+        forged = created.header
+        for slot in forged.slots:
+            forged, _ = edit.rewrap_slot(forged, {1: theirs}, slot.id)
+        with header_key(theirs, forged.vault_id) as key:
+            store.save(created.path, forged, key)
+    before = (created.path / store.MAIN).read_bytes()
+    found = vault.open_vault(created.path, PassphraseOpener(bytearray(PASSPHRASE)))
+    with pytest.raises(OtherVault):
+        slots.remove(found, 0)
+    with pytest.raises(OtherVault):
+        slots.change(found, adding(passphrase_request()), PassphraseOpener(bytearray(OTHER)))
+    with pytest.raises(OtherVault):
+        rotation.rotate_master(found, lambda _: None)
+    found.wipe()
+    assert (created.path / store.MAIN).read_bytes() == before
 
 
 def test_a_header_of_another_vault_is_refused(created: vault.CreatedVault, tmp_path: Path) -> None:
