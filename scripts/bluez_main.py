@@ -13,7 +13,7 @@ import sys
 import time
 from pathlib import Path
 
-from bluez_machine import drops, machine, packages
+from bluez_machine import drops, machine, packages, reverse
 from bluez_machine.computer import PLACE, VAULT, Computer
 from bluez_machine.drops import Measuring, Times
 from bluez_machine.phone import NAME, Phone
@@ -26,24 +26,24 @@ from rich.table import Table
 ABSENT, NOT_PAIRED = 41, 86  # docs/exit-codes.md
 
 
-def set_up(world: World, report: Report) -> tuple[Computer, Phone]:
+def set_up(world: World, report: Report, kernel: str) -> tuple[Radio, Computer, Phone]:
     """Radio, machine, phone."""
     with report.step("A radio: two Bluetooth adapters on one emulated air"):
         radio = Radio(world)
     with report.step("A machine with Debian's kernel and BlueZ; its adapter is on that radio"):
-        running = machine.start(world, radio.computer_hci)
+        running = machine.start(world, radio.computer_hci, kernel)
         report.check(True, f"Linux {running.release} and bluetoothd are up after {running.boot_s:.0f} s")
         computer = Computer(running, report)
         report.show(computer.shell("bluetoothctl show"))
     with report.step("A phone outside"):
         phone = Phone(world, radio)
-    return computer, phone
+    return radio, computer, phone
 
 
 def pair(computer: Computer, phone: Phone, report: Report) -> None:
     """BlueZ's numeric comparison, then our six digits."""
-    with report.step("Pairing"):
-        computer.run("phonevault", "phone", "pair", phone.spec, "--name", NAME, "--yes")
+    with report.step("Searching for the phone, and pairing with it"):
+        computer.run("phonevault", "phone", "pair", "bluetooth:", "--name", NAME, "--yes")
         report.check("paired with" in phone.screen, "the phone has paired, too", phone.screen)
         said = computer.shell(f"bluetoothctl info {PHONE_ADDRESS}")
         report.check("Bonded: yes" in said, "BlueZ keeps the bond", said)
@@ -103,6 +103,13 @@ def come_to_an_absent_phone(computer: Computer, phone: Phone, report: Report) ->
         computer.run("phonevault", "unmount", PLACE)
 
 
+def turn_around(world: World, radio: Radio, computer: Computer, phone: Phone, report: Report) -> None:
+    """The machine is the phone."""
+    with report.step("The other way round: the phone's program in the machine, the computer outside"):
+        phone.stop()
+        reverse.check(world, radio, computer)
+
+
 def leave(world: World, computer: Computer, report: Report) -> None:
     """Nothing is left."""
     with report.step("Leaving"):
@@ -121,16 +128,17 @@ def table(times: list[Times]) -> Table:
     return shown
 
 
-def test(world: World, smoke: bool) -> list[Times]:
+def test(world: World, smoke: bool, kernel: str) -> list[Times]:
     """All steps in their order; raises BrokenPromise."""
     report = world.report
-    computer, phone = set_up(world, report)
+    radio, computer, phone = set_up(world, report, kernel)
     try:
         pair(computer, phone, report)
         fill(computer, report)
         times = lose(computer, phone, report, smoke)
         if not smoke:
             come_to_an_absent_phone(computer, phone, report)
+            turn_around(world, radio, computer, phone, report)
     except BrokenPromise as broken:
         report.show(computer.machine.console[-2000:])
         if not computer.machine.control.is_lost:
@@ -148,13 +156,14 @@ def main() -> int:
     )
     parser.add_argument("--smoke", action="store_true", help="one loss instead of all of them")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the times there as well")
+    parser.add_argument("--kernel", default="", metavar="VERSION", help="a kernel whose version begins so")
     arguments = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the world is left clean as well
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
     started = time.monotonic()
     try:
         with World(Report(console)) as world:
-            times = test(world, arguments.smoke)
+            times = test(world, arguments.smoke, arguments.kernel)
     except (BrokenPromise, packages.Unavailable) as broken:
         console.print("\n[bold red]✗ broken promise:[/] ", end="")
         console.print(str(broken), markup=False, soft_wrap=True)

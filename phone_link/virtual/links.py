@@ -79,4 +79,5 @@ class Page:
 
     address: hci.Address
     timer: asyncio.TimerHandle
+    allow_role_switch: bool
     answered: bool = False

@@ -33,7 +33,7 @@ class PagingController(DiscoveringController):
             self._send_hci_command_status(hci.HCI_COMMAND_STATUS_PENDING, command.op_code)
             loop = asyncio.get_running_loop()
             timer = loop.call_later(self.page_timeout_s, self._page_timed_out)
-            self.page = Page(command.bd_addr, timer)
+            self.page = Page(command.bd_addr, timer, bool(command.allow_role_switch))
             self.try_page()
 
     def try_page(self) -> None:
@@ -63,6 +63,7 @@ class PagingController(DiscoveringController):
             link=self.air,
             transport=core.PhysicalTransport.BR_EDR,
             link_type=hci.HCI_Connection_Complete_Event.LinkType.ACL,
+            classic_allow_role_switch=page.allow_role_switch,
         )
         answer = self.send_lmp_packet(page.address, lmp.LmpHostConnectionReq())
         answer.add_done_callback(lambda future: self._page_answered(page, future.result()))

@@ -125,7 +125,11 @@ def _mounted(
         warn(
             "no journal can be kept in the vault: killing the daemon in the middle of a write can damage a block"
         )
-    give_keys(filesystem, opened)
+    try:
+        give_keys(filesystem, opened)
+    except BaseException:
+        filesystem.close()
+        raise
     opened.wipe()
     with _fuse_session(plan, filesystem) as session:
         volume = Volume(str(plan.mountpoint), session, filesystem, lambda keys: give_keys(filesystem, keys))
@@ -236,20 +240,22 @@ def _fuse_session(plan: MountPlan, filesystem: EncryptedFileSystem) -> Iterator[
         suid=plan.suid,
         dev=plan.dev,
     )
-    descriptor = mount(plan.mountpoint, options)
-    started = False
+    started, descriptor = False, None
     session: Session | None = None
     try:
+        descriptor = mount(plan.mountpoint, options)
         session = Session(descriptor, filesystem.operations(), mountpoint=plan.mountpoint)
         session.start()
         started = True
         yield session
     finally:
-        if session is None or not session.ended:
+        if descriptor is not None and (session is None or not session.ended):
             with contextlib.suppress(FuseError, OSError):
                 unmount(plan.mountpoint, lazy=True)
+        if session is None or not started:
+            filesystem.close()  # nothing was served
         # A busy mount that was only detached does not end; then the end of this process ends it.
-        if session is not None and started and session.wait(END_TIMEOUT_S):
+        elif session.wait(END_TIMEOUT_S):
             session.stop()
             filesystem.close()
         filesystem.lock()

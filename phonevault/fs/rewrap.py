@@ -26,7 +26,7 @@ from phonevault.fs.syscalls import syncfs
 from phonevault.fs.walk import walk, walk_below
 
 _FILE_FLAGS = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
-_SLICE_S = 0.02
+_SLICE_S = 0.005
 
 
 @dataclass

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 from demo_steps.report import BrokenPromise, Report
@@ -31,11 +32,16 @@ class Computer:
 
     def run(self, *argv: object, code: int = 0) -> GuestProgram:
         """Shows a command, runs it to its end, shows what it says."""
-        program = self.machine.control.start(*argv)
-        self._report.command(f"[{self.machine.release}] {program}")
+        program = self.start(*argv)
         program.wait(COMMAND_S)
         self._report.show(program.output)
         return program.must_end_with(code)
+
+    def start(self, *argv: object) -> GuestProgram:
+        """Shows a command and starts it."""
+        program = self.machine.control.start(*argv)
+        self._report.command(f"[{self.machine.release}] {program}")
+        return program
 
     def shell(self, line: str) -> str:
         """A line for the shell, not shown; what it prints."""
@@ -115,7 +121,5 @@ class Watch:
 
     def stop(self) -> None:
         """End it."""
-        import signal
-
         self._program.signal(signal.SIGKILL)
         self._program.wait()

@@ -33,8 +33,8 @@ class Loss:
     """A way in which the phone goes away and comes back."""
 
     event: str
-    go: Callable[[Phone], None]
-    come: Callable[[Phone], None]
+    go: Callable[[Phone, Computer], object]
+    come: Callable[[Phone, Computer], object]
 
 
 @dataclass(frozen=True)
@@ -45,13 +45,24 @@ class Blip:
     happen: Callable[[Phone], None]
 
 
-OUT_OF_RANGE = Loss("the phone walks out of range", Phone.walk_away, Phone.come_back)
+OUT_OF_RANGE = Loss(
+    "the phone walks out of range", lambda phone, _: phone.walk_away(), lambda phone, _: phone.come_back()
+)
 LOSSES = (
     OUT_OF_RANGE,
-    Loss("Bluetooth is switched off at the phone", Phone.switch_bluetooth_off, Phone.come_back),
-    Loss("the phone's program is ended", Phone.stop, Phone.start),
-    Loss("the phone's program is killed", Phone.kill, Phone.start),
-    Loss("the phone's program hangs", Phone.hang, Phone.wake),
+    Loss(
+        "Bluetooth is switched off at the phone",
+        lambda phone, _: phone.switch_bluetooth_off(),
+        lambda phone, _: phone.come_back(),
+    ),
+    Loss("the phone's program is ended", lambda phone, _: phone.stop(), lambda phone, _: phone.start()),
+    Loss("the phone's program is killed", lambda phone, _: phone.kill(), lambda phone, _: phone.start()),
+    Loss("the phone's program hangs", lambda phone, _: phone.hang(), lambda phone, _: phone.wake()),
+    Loss(
+        "Bluetooth is switched off at the computer",
+        lambda _, computer: computer.shell("bluetoothctl power off"),
+        lambda _, computer: computer.shell("bluetoothctl power on"),
+    ),
 )
 BLIPS = (
     Blip("the phone closes the RFCOMM channel", Phone.close_channel),
@@ -72,12 +83,12 @@ class Measuring:
     def lose(self, loss: Loss) -> None:
         """The phone goes, stays away until the folder is locked, and comes back."""
         gone_s = self._open_now()
-        loss.go(self._phone)
+        loss.go(self._phone, self._computer)
         frozen_s = self._watch.wait_for("frozen", gone_s)
         locked_s = self._watch.wait_for("locked", gone_s)
         self._computer.check_refused()
         back_s = self._computer.machine.control.clock()
-        loss.come(self._phone)
+        loss.come(self._phone, self._computer)
         unlocked_s = self._watch.wait_for("unlocked", back_s)
         self._keep(Times(loss.event, frozen_s, locked_s, unlocked_s))
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 PANICS = frozenset({"6.1.192-2"})
 """Versions that panic when a connection to an absent device times out."""
 SEEN_WORKING = ("6.12.111", "6.1.190", "6.1.187", "6.1.176", "6.1.170")
-"""Upstream versions with which all of scripts/test-bluez went through; taken first, so that runs compare."""
+"""Upstream versions seen to boot and to survive such a connection; taken first, so that runs compare."""
 # Signed images for real machines only: no -cloud (it has no Bluetooth), -rt, -unsigned, -dbg.
 _NAME = re.compile(r"linux-image-\d+\.\d+\.\d+(?:-\d+|\+deb\d+)-amd64")
 _UPSTREAM = re.compile(r"(\d+)\.(\d+)(?:\.(\d+))?")

@@ -18,7 +18,7 @@ from bluez_machine.kernels import Kernel
 
 BOOT_S = 180.0
 CONNECT_S = 30.0
-ATTEMPTS = 1
+ATTEMPTS = 3
 AGENT = Path(__file__).resolve().parent / "guest" / "agent.py"
 ROOT = Path(__file__).resolve().parents[2]
 HOME = "/tmp/home"  # of the machine
@@ -56,15 +56,23 @@ class Machine:
             raise BrokenPromise(f"the machine runs – but it is gone; its console says at last:\n{tail}")
 
 
-def start(world: World, hci_socket: Path) -> Machine:
+def start(world: World, hci_socket: Path, kernel_version: str = "") -> Machine:
     """Start a machine whose Bluetooth controller is at a unix socket.
+
+    Args:
+        world: Ends it.
+        hci_socket: A controller of the virtual radio.
+        kernel_version: What the version of the kernel begins with; empty for the best there is.
 
     Raises:
         BrokenPromise: None of the first kernels boots.
         packages.Unavailable: A package cannot be had.
     """
     bluez = packages.bluez_tree()
-    for kernel in packages.available_kernels()[:ATTEMPTS]:
+    kernels = [kernel for kernel in packages.available_kernels() if kernel.version.startswith(kernel_version)]
+    if not kernels:
+        raise packages.Unavailable(f"apt offers no kernel {kernel_version} that is known to be usable")
+    for kernel in kernels[:ATTEMPTS]:
         try:
             return _boot(world, hci_socket, kernel, bluez)
         except (DoesNotBoot, packages.Unavailable) as error:

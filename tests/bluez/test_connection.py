@@ -230,6 +230,22 @@ def test_a_phone_that_answers_too_late_is_absent(world: World) -> None:
         world.connect(timeout_s=0.3)
 
 
+def test_a_link_that_answers_nothing_is_dropped(world: World) -> None:
+    """It leads nowhere, as after a restart of the phone's Bluetooth; the next attempt pages the phone anew."""
+    world.bond()
+    listener = world.listen()
+    world.air.call(world.pc._tell_connected, PHONE, True)
+    world.pc.faults["ConnectProfile"] = "hang"
+    with pytest.raises(PhoneAbsent, match="in time"):
+        world.connect(timeout_s=0.3)
+    assert world.pc.devices[PHONE]["Connected"] == Variant("b", False)
+    del world.pc.faults["ConnectProfile"]
+    stream, other = pair_of(world, listener)
+    stream.close()
+    other.close()
+    listener.close()
+
+
 def test_no_bus_at_all(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("phone_link.transport.bluez.kernel.is_supported", lambda: False)
     world.on(f"unix:path={world.directory}/nothing")

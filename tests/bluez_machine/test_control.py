@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
 import sys
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 from bluez_machine.control import Control
 from demo_steps.report import BrokenPromise
+from support.computer import wait_until
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts" / "bluez_machine" / "guest"))
 from agent import Agent
@@ -39,6 +41,9 @@ def port(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Port]:
     port.control.close()
     port.thread.join(10)
     assert not port.thread.is_alive(), "the agent does not end with the host"
+    for child in list(port.agent._running.values()):
+        os.killpg(child.pid, signal.SIGKILL)
+    wait_until(lambda: not any(thread.name.startswith("run") for thread in threading.enumerate()))
     port.agent_end.close()
 
 
@@ -92,5 +97,3 @@ def test_a_machine_that_dies_ends_all_waiting(port: Port) -> None:
     with pytest.raises(BrokenPromise, match="it is gone"):
         for _ in range(2):  # the first may still fit into the socket's buffer
             port.control.start("true")
-    for child in port.agent._running.values():
-        child.kill()

@@ -65,13 +65,15 @@ def test_every_command_is_answered(shared_radio: Radio) -> None:
     [
         *((0x0C25, "6000"), (0x0C38, "01"), (0x0C39, "01338b9e"), (0x0C1B, "00081200"), (0x0C46, "00")),
         *((0x0C58, "00"), (0x0C23, "000000")),
+        (0x0C3A, ""),  # Write Current IAC LAP: to be discoverable
     ],
 )
-def test_what_linux_reads_from_a_new_adapter(shared_radio: Radio, opcode: int, answer: str) -> None:
+def test_what_linux_asks_of_an_adapter(shared_radio: Radio, opcode: int, answer: str) -> None:
     """An answer that is an error, or shorter than its clause says, makes Linux give the adapter up."""
     adapter = powered(shared_radio)
     try:
-        assert adapter.command(opcode, b"", time.monotonic() + 5) == bytes.fromhex(answer)
+        parameters = b"\x01\x33\x8b\x9e" if opcode == 0x0C3A else b""
+        assert adapter.command(opcode, parameters, time.monotonic() + 5) == bytes.fromhex(answer)
     finally:
         adapter.close()
 

@@ -294,6 +294,10 @@ class MockBluez:
                 await self._pair(sender, _address(path))
             case "ConnectProfile":
                 await self._connect(_address(path), body[0])
+            case "Disconnect":
+                for connection in self._connections():
+                    connection.hang_up()
+                self._tell_connected(_address(path), False)
             case "DisconnectProfile":
                 for connection in self._connections():
                     if connection.channel == body[0]:

@@ -116,8 +116,20 @@ def _open(bus: Bus, device: Device, deadline: float) -> Stream:
     except RemoteError as error:
         profile.unregister()
         if error.name == "org.freedesktop.DBus.Error.NoReply":
+            _drop_silent_link(bus, device)
             raise PhoneAbsent(f"the phone {device.address} does not answer by Bluetooth in time") from None
         raise
+
+
+def _drop_silent_link(bus: Bus, device: Device) -> None:
+    """End a link on which nothing is answered, so that the next attempt pages the phone anew.
+
+    It may lead to the former self of a phone whose Bluetooth died and came back; the kernel would hold on to it until the link
+    supervision timeout, 20 s.
+    """
+    with contextlib.suppress(RemoteError):
+        if bus.get(device.path, names.DEVICE, "Connected"):
+            bus.call(device.path, names.DEVICE, "Disconnect", timeout_s=DISCONNECT_S)
 
 
 def _stream(bus: Bus, device: Device, sock: socket.socket) -> Stream:

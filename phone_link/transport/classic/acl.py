@@ -60,7 +60,8 @@ class AclLink:
         if page_s < PAGE_TIMEOUT_S:
             slots = max(1, int(page_s / hci.SLOT_S))
             adapter.command(hci.WRITE_PAGE_TIMEOUT, struct.pack("<H", slots), deadline)
-        parameters = self.peer + struct.pack("<HBBHB", hci.ACL_PACKET_TYPES, 1, 0, 0, 0)
+        # The last: a role switch is allowed. Linux, as the one that is called, insists on being central.
+        parameters = self.peer + struct.pack("<HBBHB", hci.ACL_PACKET_TYPES, 1, 0, 0, 1)
         adapter.command(hci.CREATE_CONNECTION, parameters, deadline)
         with adapter.changed:
             late = "the Bluetooth adapter does not end its search for the phone"

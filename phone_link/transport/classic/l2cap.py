@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import time
 from collections.abc import Callable
 
 from phone_link.errors import LinkClosed, LinkError, ProtocolError
@@ -24,6 +25,9 @@ _ANSWERS = (_COMMAND_REJECT, _ECHO_RESPONSE, _INFORMATION_RESPONSE, _DISCONNECTI
 
 _PENDING = 1
 _PSM_NOT_SUPPORTED = 2
+_SECURITY_BLOCK = 3
+_SECURITY_PAUSES_S = (0.02, 0.1, 0.3)
+"""Linux answers so until it has learned the size of the key of a link that is encrypted already."""
 _OPTION_MTU, _OPTION_MODE, _OPTION_HINT = 0x01, 0x04, 0x80
 _UNACCEPTABLE, _UNKNOWN_OPTION = 1, 3
 
@@ -82,6 +86,20 @@ class L2cap:
             LinkTimeout: No agreement until the deadline.
             LinkClosed: The link is over.
         """
+        channel = self._request(psm, on_data, deadline)
+        for pause_s in _SECURITY_PAUSES_S:
+            if channel.refused != _SECURITY_BLOCK:
+                break
+            time.sleep(pause_s)
+            channel = self._request(psm, on_data, deadline)
+        if channel.refused is not None:
+            raise LinkError(f"the phone offers no Bluetooth service {psm} (result {channel.refused})")
+        if channel.closed is not None:
+            raise LinkClosed(channel.closed)
+        return channel
+
+    def _request(self, psm: int, on_data: Callable[[bytes], None], deadline: float) -> Channel:
+        """Ask once; the channel is open, refused or closed."""
         with self.link.adapter.changed:
             channel = Channel(self, self._next_channel, on_data)
             self._channels[channel.own] = channel
@@ -92,10 +110,6 @@ class L2cap:
                 deadline,
                 "the phone does not finish the Bluetooth connection",
             )
-            if channel.refused is not None:
-                raise LinkError(f"the phone offers no Bluetooth service {psm} (result {channel.refused})")
-            if channel.closed is not None:
-                raise LinkClosed(channel.closed)
             return channel
 
     def close(self, channel: Channel) -> None:

@@ -13,6 +13,7 @@ Clocks are seconds of CLOCK_BOOTTIME. When the other end goes away, the machine 
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import json
 import os
@@ -46,7 +47,7 @@ class Agent:
     def say(self, message: dict[str, Any]) -> None:
         """One message to the host."""
         line = json.dumps(message).encode() + b"\n"
-        with self._sending:
+        with self._sending, contextlib.suppress(OSError):  # the host may be gone
             while line:
                 line = line[os.write(self._port, line) :]
 
@@ -64,7 +65,9 @@ class Agent:
             case {"id": int(number), "clock": True}:
                 self.say({"id": number, "clock": now()})
             case {"id": int(number), "run": list(argv), "env": dict(environment)}:
-                threading.Thread(target=self.run, args=(number, argv, environment), daemon=True).start()
+                threading.Thread(
+                    target=self.run, name=f"run {number}", args=(number, argv, environment), daemon=True
+                ).start()
             case {"id": int(number), "signal": int(which)}:
                 if (child := self._running.get(number)) is not None:
                     child.send_signal(which)
@@ -91,8 +94,8 @@ class Agent:
         code = child.wait()
         ended = now()
         pump.join(0.5)  # a daemon it left may keep the pipe open
-        self.say({"id": number, "clock": ended, "exit": code, "started": started})
         del self._running[number]
+        self.say({"id": number, "clock": ended, "exit": code, "started": started})
 
     def _pump(self, number: int, child: subprocess.Popen[bytes]) -> None:
         assert child.stdout is not None
