@@ -13,9 +13,9 @@ import click
 
 from phonevault.cli import phones
 from phonevault.cli.info import cipher_text
+from phonevault.cli.new_passphrase import ask_new_passphrase
 from phonevault.cli.output import note, say
 from phonevault.cli.recovery_output import check_can_be_given, code_file, give_code
-from phonevault.cli.secret_input import read_secret
 from phonevault.daemon.places import check_cipher
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def create(
     path = Path(os.path.abspath(vault))
     check_can_be_given(recovery_file, "--recovery-file")
     phone = _choose_phone(phone_name, no_phone, passphrase_file)
-    passphrase = read_secret(passphrase_file, "passphrase") if passphrase_file is not None else None
+    passphrase = ask_new_passphrase(passphrase_file) if passphrase_file is not None else None
     try:
         with _connected(phone) as session, code_file(recovery_file) as descriptor:
             made = _make(path, cipher, phone, passphrase)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import sys
+
 import click
 
 from phonevault.cli.output import warn
-from phonevault.cli.secret_input import has_terminal, prompt_secret, read_secret
+from phonevault.cli.secret_input import STANDARD_INPUT, has_terminal, prompt_secret, read_secret
 from phonevault.errors import SecretInputError
 
 STRONG_ENOUGH = 3
@@ -19,16 +21,19 @@ def ask_new_passphrase(source: str | None) -> bytearray:
     """Return a new passphrase for the caller to wipe; a weak one is told, and asked about on a terminal.
 
     Args:
-        source: a file, `-` for standard input, or None to ask twice on the terminal.
+        source: a file, `-` for standard input, or None. None, and `-` on a terminal, ask twice.
 
     Raises:
         SecretInputError: unreadable, empty, the two differ, or it was not taken after the question.
     """
+    typed = source is None or (source == STANDARD_INPUT and sys.stdin.isatty())
     secret = (
-        prompt_secret("new passphrase", repeat=True) if source is None else read_secret(source, "passphrase")
+        prompt_secret("new passphrase", repeat=True)
+        if source is None or typed
+        else read_secret(source, "passphrase")
     )
     try:
-        _ask_if_weak(secret, typed=source is None)
+        _ask_if_weak(secret, typed=typed)
     except BaseException:
         secret[:] = bytes(len(secret))
         raise

@@ -93,8 +93,21 @@ def test_a_hangup_of_the_terminal_does_not_end_the_daemon(computer: Computer) ->
 
 def test_ctrl_c_at_a_question_ends_quietly(fresh: Computer) -> None:
     with on_terminal(fresh, "create", fresh.vault, "--no-phone", "--passphrase-file", "-") as screen:
-        screen.wait_for("Passphrase: ")
+        screen.wait_for("New passphrase: ")
         screen.answer("\x03")
         assert screen.wait() == 130
     assert "Traceback" not in screen.screen
     assert not fresh.vault.exists()
+
+
+def test_a_new_vaults_passphrase_is_asked_for_twice_and_judged(fresh: Computer) -> None:
+    argv = ("create", fresh.vault, "--no-phone", "--passphrase-file", "-", "--recovery-file", fresh.code_file)
+    with on_terminal(fresh, *argv) as screen:
+        for prompt in ("New passphrase: ", "Once more: "):
+            screen.wait_for(prompt)
+            screen.answer("letmein")
+        screen.wait_for(r"easy to guess(.|\n)*\[y/N\]")
+        screen.answer("n")
+        assert screen.wait() == 5
+    assert not fresh.vault.exists()
+    assert not fresh.code_file.exists()
