@@ -54,6 +54,7 @@ class Core:
         self.journal = journal_in(journal, self.layout.scratch_bytes(MAX_WRITE_BYTES))
         self.nodes = NodeTable(tree)
         self.shared = shared
+        self.kernel_keeps_times = not shared and journal is not None
         self.timeout_s = 0 if shared else _LONG_TIMEOUT_S
         self.xattrs = XattrStore(lambda: self.keys.xattrs, available=carries_xattrs(tree))
         self.permissions = Permissions(self.xattrs, self.nodes.directory, cached=not shared)

@@ -9,11 +9,12 @@ from pathlib import Path
 
 from keyslots.memory import scrub_stack
 from keyslots.secret import Secret
+from phonevault.fs import mtimes
 from phonevault.fs.core import MAX_WRITE_BYTES, Core
 from phonevault.fs.keys import TreeKeys
 from phonevault.fs.requests.directories import DirectoryOperations
 from phonevault.fs.requests.files import FileOperations
-from phonevault.fs.requests.inodes import InodeOperations
+from phonevault.fs.requests.inodes import InodeOperations, only_times
 from phonevault.fs.requests.nameless import NamelessOperations
 from phonevault.fs.requests.removals import RemovalOperations
 from phonevault.fs.requests.renames import RenameOperations
@@ -119,6 +120,7 @@ class EncryptedFileSystem:
 
     def close(self) -> None:
         """After the last request was answered: remove the journal."""
+        mtimes.restore_missed(self._core)
         self._core.journal.close()
 
     def operations(self) -> Operations:
@@ -139,6 +141,7 @@ class EncryptedFileSystem:
             scratch_bytes=self._core.layout.scratch_bytes(MAX_WRITE_BYTES),
             needs_no_keys=_NEEDS_NO_KEYS,
             drains=_DRAINS,
+            keyless=only_times,
             dirty_nodes=lambda: [node.id for node in self._core.nodes.all_nodes() if node.writers],
             known_nodes=self._core.nodes.numbers,
             scrub=scrub_stack,

@@ -59,10 +59,11 @@ class Node:
         backing: the descriptor that ``contents`` works on.
         opens: open handles.
         writers: it may have dirty data in the kernel's cache.
+        mtime_ns: of a file open for writing, the time of modification that the kernel goes by; None where it is not known.
     """
 
     __slots__ = (
-        "__weakref__", "backing", "contents", "handle", "id", "key", "links", "lookups", "mode", "opens",
+        "__weakref__", "backing", "contents", "handle", "id", "key", "links", "lookups", "mode", "mtime_ns", "opens",
         "writable", "writers",
     )  # fmt: skip
 
@@ -78,6 +79,7 @@ class Node:
         self.opens = 0
         self.writable = False
         self.writers = False
+        self.mtime_ns: int | None = None
 
 
 class NodeTable:

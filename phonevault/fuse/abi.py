@@ -104,6 +104,7 @@ class SetAttr:
     FH = 1 << 6
     ATIME_NOW = 1 << 7
     MTIME_NOW = 1 << 8
+    CTIME = 1 << 10
     KILL_SUIDGID = 1 << 11
 
 

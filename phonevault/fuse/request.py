@@ -60,6 +60,7 @@ class Operations:
         max_write: the largest WRITE it takes, in bytes.
         scratch_bytes: how much scratch memory a request needs.
         needs_no_keys: opcodes that are served in every state.
+        keyless: whether a request of another opcode is served in every state, too.
         drains: opcodes that bring dirty data home and are served while a lock is under way.
         dirty_nodes: nodes whose data the kernel may hold back.
         known_nodes: every node the kernel may hold anything of.
@@ -72,6 +73,7 @@ class Operations:
     max_write: int
     scratch_bytes: int
     needs_no_keys: frozenset[int]
+    keyless: Callable[[Request], bool]
     drains: frozenset[int]
     dirty_nodes: Callable[[], Sequence[int]]
     known_nodes: Callable[[], Sequence[int]]

@@ -257,8 +257,10 @@ class Session:
         if opcode == abi.Opcode.INTERRUPT:
             self._interrupt(abi.INTERRUPT_IN.unpack_from(request.body)[0])
             return
-        if opcode in self._operations.needs_no_keys or (
-            self._mode is Mode.DRAINING and opcode in self._operations.drains
+        if (
+            opcode in self._operations.needs_no_keys
+            or self._operations.keyless(request)
+            or (self._mode is Mode.DRAINING and opcode in self._operations.drains)
         ):
             self._answer(self._handlers.get(opcode), request)
             return

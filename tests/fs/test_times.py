@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
+import mmap
 import os
 import subprocess
 import time
@@ -108,3 +111,123 @@ def test_the_time_of_birth_is_that_of_the_backing_store(
     )
     if held:
         os.close(fd)
+
+
+def files_of(top: Path) -> dict[str, int]:
+    return {str(path.relative_to(top)): path.stat().st_mtime_ns for path in top.rglob("*") if path.is_file()}
+
+
+def write_new(path: Path, size: int = 700) -> None:
+    path.write_bytes(b"x" * size)
+
+
+def map_and_write(path: Path) -> None:
+    write_new(path, 5000)
+    with path.open("r+b") as file, mmap.mmap(file.fileno(), 0) as area:
+        area[4000] = 1
+
+
+def cut(path: Path) -> None:
+    with path.open("wb") as file:
+        file.write(b"x" * 9000)
+        file.flush()
+        os.ftruncate(file.fileno(), 3000)
+
+
+def append_later(path: Path) -> None:
+    write_new(path)
+    with path.open("ab") as file:
+        file.write(b"more")
+
+
+def replaced(path: Path) -> None:
+    """As git and editors do it: written under another name, synced, renamed."""
+    other = path.with_suffix(".lock")
+    with other.open("xb") as file:
+        file.write(b"x" * 100)
+        file.flush()
+        os.fsync(file.fileno())
+    other.rename(path)
+
+
+def cut_by_name(path: Path) -> None:
+    write_new(path)
+    os.truncate(path, 5)
+    os.truncate(path, 5)
+
+
+WAYS = [write_new, map_and_write, cut, append_later, replaced, cut_by_name]
+
+
+@pytest.mark.parametrize("cipher", ["aes-256-gcm", "aes-256-xts"])
+@pytest.mark.parametrize("again", ["remount", "lock"])
+def test_a_time_that_was_shown_stays(tmp_path: Path, cipher: str, again: str) -> None:
+    source = tmp_path / "source"
+    source.mkdir()
+    for number in range(100):
+        write_new(source / f"s{number}", number * 50)
+    with mounted_tree(tmp_path / "base", cipher) as mount:
+        for way in WAYS:
+            for number in range(30):
+                way(mount.path / f"{way.__name__} {number}")
+        (mount.path / "tar").mkdir()
+        archive = subprocess.run(["tar", "-C", source, "-c", "."], check=True, capture_output=True).stdout
+        subprocess.run(["tar", "-C", mount.path / "tar", "-xm"], input=archive, check=True)
+        subprocess.run(["cp", "-rp", source, mount.path / "kept"], check=True)
+        subprocess.run(["cp", "-r", source, mount.path / "copied"], check=True)
+        shown = files_of(mount.path)
+        if again == "remount":
+            mount.remount()
+        else:
+            mount.tell("lock")
+            mount.tell("unlock")
+        assert files_of(mount.path) == shown
+        assert files_of(mount.path / "kept") == files_of(source)
+
+
+def close_whatever_it_says(file: io.FileIO) -> None:
+    with contextlib.suppress(OSError):
+        file.close()
+
+
+def test_a_later_write_is_never_given_an_earlier_time(mount: MountedTree) -> None:
+    """Closed before, in and after a lock; the kernel tells its time at close at the latest."""
+    for when in ("before", "locked", "after"):
+        path = mount.path / when
+        path.write_bytes(b"text")
+        os.utime(path, ns=(5, 5))
+        with path.open("r+b", buffering=0) as file:
+            file.write(b"more")
+            written = os.fstat(file.fileno()).st_mtime_ns
+            assert written > SECOND
+            if when == "before":
+                file.close()
+            mount.tell("lock")
+            if when == "locked":
+                close_whatever_it_says(file)
+            mount.tell("unlock")
+        assert path.stat().st_mtime_ns == written
+        mount.remount()
+        assert path.stat().st_mtime_ns == written
+
+
+def test_a_time_set_after_the_last_write_stays(mount: MountedTree) -> None:
+    path = mount.path / "f"
+    with path.open("wb", buffering=0) as file:
+        file.write(b"text")
+        os.utime(file.fileno(), ns=(7, 1_000_000_007))
+        os.utime(file.fileno(), ns=(8, 1_000_000_008))
+    mount.remount()
+    status = path.stat()
+    assert (status.st_mtime_ns, status.st_size) == (1_000_000_008, 4)
+
+
+def test_shared_mounts_keep_the_time_of_the_backing_store(tmp_path: Path) -> None:
+    with mounted_tree(tmp_path, "aes-256-gcm", "shared") as mount:
+        path = mount.path / "f"
+        append_later(path)
+        shown = path.stat().st_mtime_ns
+        stored = next(entry for entry in mount.tree.iterdir() if "dirid" not in entry.name)
+        assert shown == stored.stat().st_mtime_ns
+        mount.remount()
+        assert path.stat().st_mtime_ns == shown

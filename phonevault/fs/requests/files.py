@@ -11,6 +11,7 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from phonevault.fs import mtimes
 from phonevault.fs.access import mode_changes, open_however
 from phonevault.fs.contents.sparse_file import SparseFile
 from phonevault.fs.core import Core, contents_of
@@ -75,6 +76,7 @@ class FileOperations:
         with self._core.nodes.lock:
             self._attach(node, fd)
             node.writable = node.writers = True
+            mtimes.begin(self._core, node)
             node.opens += 1
         return self._opened(flags)
 
@@ -111,7 +113,9 @@ class FileOperations:
     def fsync(self, request: Request) -> bytes:
         """FSYNC: returns when the ciphertext is on stable storage."""
         _, flags, _ = abi.FSYNC_IN.unpack_from(request.body)
-        contents = contents_of(self._core.nodes.get(request.nodeid))
+        node = self._core.nodes.get(request.nodeid)
+        contents = contents_of(node)
+        mtimes.restore(self._core, node, at_most_ns=mtimes.NEAR_NS)
         contents.sync(data_only=bool(flags & abi.FSYNC_FDATASYNC))
         return b""
 
@@ -160,6 +164,8 @@ class FileOperations:
                 node, self._core.at_its_place(node, lambda at, stored: _open_object(node, stored, flags, at))
             )
         node.writable = write
+        if write:
+            mtimes.begin(self._core, node)
 
     def _attach(self, node: Node, fd: int) -> None:
         """The descriptor is closed with its last user: a GETATTR may still look at it when the last handle goes."""
@@ -172,7 +178,8 @@ class FileOperations:
             node.opens -= 1
             if node.opens > 0 or node.contents is None:
                 return
-            contents, node.contents = node.contents, None
+            mtimes.restore(self._core, node)
+            contents, node.contents, node.mtime_ns = node.contents, None, None
             contents.wipe()
             node.backing = None
             node.writable = node.writers = False
@@ -198,6 +205,7 @@ class FileOperations:
             except OSError:
                 self._release(node)
                 raise
+            node.mtime_ns = None
         return [entry, self._opened(flags)]
 
     def _opened(self, flags: int = 0) -> bytes:

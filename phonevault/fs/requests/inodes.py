@@ -6,7 +6,7 @@ import os
 import stat
 import time
 
-from phonevault.fs import attributes
+from phonevault.fs import attributes, mtimes
 from phonevault.fs.core import Core
 from phonevault.fs.format.links import is_long
 from phonevault.fs.nodes import Node
@@ -76,7 +76,10 @@ class InodeOperations:
             elif valid & abi.SetAttr.KILL_SUIDGID:
                 kill_suidgid(path)
             if valid & (abi.SetAttr.ATIME | abi.SetAttr.MTIME):
-                _set_times(path, os.fstat(fd), valid, fields)
+                with mtimes.told(self._core, node) as tell:
+                    mtime_ns = _set_times(path, os.fstat(fd), valid, fields)
+                    if valid & abi.SetAttr.MTIME:
+                        tell(mtime_ns)
         return self._attributes(node)
 
     def readlink(self, request: Request) -> bytes:
@@ -108,12 +111,20 @@ class InodeOperations:
         return attributes.attr_out(core.timeout_s, attributes.pack(core.stat_node(node), core.layout))
 
 
+def only_times(request: Request) -> bool:
+    """Whether a request is the SETATTR by which the kernel tells the times of what was written: it needs no key."""
+    if request.opcode != abi.Opcode.SETATTR:
+        return False
+    told = abi.SetAttr.MTIME | abi.SetAttr.CTIME
+    return bool(abi.SETATTR_IN.unpack_from(request.body)[0] & ~abi.SetAttr.FH == told)
+
+
 def _chown(path: str, uid: int, gid: int) -> None:
     os.chown(path, *(-1 if value == _KEEP else value for value in (uid, gid)))
 
 
-def _set_times(path: str, status: os.stat_result, valid: int, fields: tuple[int, ...]) -> None:
-    """Set what is asked for; the other time stays as it is in ``status``."""
+def _set_times(path: str, status: os.stat_result, valid: int, fields: tuple[int, ...]) -> int:
+    """Set what is asked for, and return the time of modification; the other time stays as it is in ``status``."""
     now = time.time_ns()
     atime = _time(valid, abi.SetAttr.ATIME, abi.SetAttr.ATIME_NOW, fields[5], fields[8], now)
     mtime = _time(valid, abi.SetAttr.MTIME, abi.SetAttr.MTIME_NOW, fields[6], fields[9], now)
@@ -122,6 +133,7 @@ def _set_times(path: str, status: os.stat_result, valid: int, fields: tuple[int,
         status.st_mtime_ns if mtime is None else mtime,
     )
     os.utime(path, ns=times)
+    return times[1]
 
 
 def _time(valid: int, given: int, is_now: int, seconds: int, nanoseconds: int, now: int) -> int | None:
