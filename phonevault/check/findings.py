@@ -232,7 +232,7 @@ KINDS: dict[Code, Kind] = {
     ),
     Code.LEFTOVER: Kind(_NOTE, "left by an interrupted change", "none is needed", "removed"),
     Code.LEFTOVER_FULL: Kind(
-        _PROBLEM, "a directory with a temporary name has entries", "repair it", _LOST_FOUND
+        _PROBLEM, "something with a temporary name has contents", "repair it", _LOST_FOUND
     ),
     Code.FOREIGN: Kind(
         _NOTE, "no part of the vault, not shown by a mount and never touched", "remove it if it is not yours"

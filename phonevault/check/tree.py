@@ -247,7 +247,9 @@ class TreeCheck:
             return None
 
     def _leftover(self, place: Place, fd: int, status: os.stat_result) -> bool:
-        """An object with a temporary name; returns False if it is a directory with entries."""
+        """An object with a temporary name; returns False if it has contents: entries, or those of a file of this vault."""
+        if stat.S_ISREG(status.st_mode) and self._is_ours(place.stored, fd, status):
+            return False
         if stat.S_ISDIR(status.st_mode):
             try:
                 below = os.open(place.stored, DIRECTORY_FLAGS, dir_fd=fd)

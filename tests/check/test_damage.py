@@ -238,6 +238,12 @@ DAMAGES = [
     Damage("leftover file", lambda made: (made.tree / TEMPORARY).write_bytes(b"x"), {Code.LEFTOVER}, True),
     Damage("leftover directory", leftover_directory, {Code.LEFTOVER}, True),
     Damage("leftover with entries", full_leftover, {Code.LEFTOVER_FULL}, True),
+    Damage(
+        "file under a temporary name",
+        lambda made: made.stored(b"blocks").rename(made.tree / TEMPORARY),
+        {Code.LEFTOVER_FULL},
+        True,
+    ),
     Damage("foreign file", lambda made: (made.tree / "README").write_text("hello"), {Code.FOREIGN}, False),
     Damage("foreign directory", lambda made: (made.tree / ".stfolder").mkdir(), {Code.FOREIGN}, False),
     Damage("foreign fifo", lambda made: os.mkfifo(made.tree / "x.y"), {Code.FOREIGN}, False),
