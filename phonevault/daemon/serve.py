@@ -247,6 +247,9 @@ def _fuse_session(plan: MountPlan, filesystem: EncryptedFileSystem) -> Iterator[
         session = Session(descriptor, filesystem.operations(), mountpoint=plan.mountpoint)
         session.start()
         started = True
+        # Until its first GETATTR the kernel takes the root for root's own, and refuses its owner a chmod.
+        with contextlib.suppress(OSError):
+            os.stat(plan.mountpoint)
         yield session
     finally:
         if descriptor is not None and (session is None or not session.ended):

@@ -373,3 +373,10 @@ def test_the_daemon_can_neither_dump_core_nor_be_traced(mounted: Computer) -> No
     assert core.split()[4:6] == ["0", "0"]
     assert Path(f"/proc/{pid}/stat").stat().st_uid == 0  # of a process that may not be dumped (proc(5))
     mounted.run("unmount", mounted.place)
+
+
+def test_the_owner_may_change_the_roots_mode_at_once(computer: Computer) -> None:
+    computer.mount("--recovery-file", computer.code_file)
+    os.chmod(computer.place, 0o711)
+    assert computer.place.stat().st_mode & 0o777 == 0o711
+    computer.run("unmount", computer.place)
