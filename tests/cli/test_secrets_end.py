@@ -76,6 +76,6 @@ def test_no_dump_while_a_passphrase_is_typed(computer: Computer, words: tuple[st
     argv = computer.command("phonevault.cli.main", *(places.get(word, word) for word in words))
     argv = ["sh", "-c", 'ulimit -S -c "$(ulimit -H -c)"; exec "$@"', "sh", *argv]
     with OnTerminal(argv, computer.environment) as screen:
-        screen.wait_for("Passphrase: ")
+        screen.wait_for("New passphrase: ")
         limits = Path(f"/proc/{screen.process.pid}/limits").read_text()
         assert [line.split()[4:6] for line in limits.splitlines() if "core file" in line] == [["0", "0"]]
