@@ -87,6 +87,7 @@ def rewrap_slot(header: Header, vmks: Mapping[int, Secret], slot_id: int) -> tup
 
     Raises:
         NoSuchSlot: there is none with that id.
+        HeaderTampered: a public key in the slot is of small order.
     """
     old = slot_of(header, slot_id)
     kem, secret = _encapsulate_again(old.kem)

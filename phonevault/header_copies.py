@@ -16,6 +16,7 @@ from keyslots.derive import header_key
 from keyslots.envelope import MAX_FILE_BYTES, SealedHeader, parse_file
 from keyslots.errors import HeaderDamaged, HeaderTampered, NotAVault, OtherVault
 from keyslots.header import Header
+from phonevault.durable import write_new
 from phonevault.vault import OpenedVault, SlotOpener, open_sealed, prove
 
 
@@ -57,17 +58,7 @@ def backup(vault_dir: Path, file: Path) -> Header:
         OSError: the file exists or cannot be written; nothing of it stays.
     """
     loaded = store.load(vault_dir)
-    data = loaded.sealed.encode()
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    descriptor = os.open(file, flags, 0o600)
-    try:
-        with os.fdopen(descriptor, "wb") as target:
-            target.write(data)
-            target.flush()
-            os.fsync(target.fileno())
-    except BaseException:
-        os.unlink(file)
-        raise
+    write_new(file, loaded.sealed.encode())
     return loaded.header
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from keyslots.derive import derive
 from keyslots.labels import NAMES
 from keyslots.secret import Secret
+from phonevault.durable import fsync_directory
 
 
 def file_name() -> str:
@@ -63,12 +64,3 @@ def prove_root_id(tree: Path, vmk: Secret, vault_id: bytes) -> None:
         os.close(directory)
     with derive(vmk, vault_id, NAMES) as key:
         open_directory_id(AESSIV(key.view), blob)
-
-
-def fsync_directory(path: Path) -> None:
-    """Make a directory's entries durable."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -25,6 +25,7 @@ from keyslots.memory import scrub_stack, wipe_str
 from keyslots.secret import Secret
 from keyslots.slots.passphrase import Cost
 from keyslots.unlock import OpenedHeader, open_slot
+from phonevault.durable import fsync_directory
 from phonevault.errors import PhonevaultError
 from phonevault.openers import (
     PassphraseOpener,
@@ -33,7 +34,7 @@ from phonevault.openers import (
     RecoveryOpener,
     SlotOpener,
 )
-from phonevault.root_id import file_name, fsync_directory, prove_root_id, write_root_id
+from phonevault.root_id import file_name, prove_root_id, write_root_id
 
 __all__ = [
     "Cost",

@@ -31,10 +31,15 @@ def encapsulate(public: bytes) -> tuple[bytes, Secret]:
         The ephemeral public key (32 bytes) and the slot secret (32 bytes).
 
     Raises:
-        ValueError: `public` is a point of small order.
+        HeaderTampered: `public` is a point of small order, which no secret gives.
     """
     with Secret.random(32) as ephemeral:
-        shared = _exchange(ephemeral, public)
+        try:
+            shared = _exchange(ephemeral, public)
+        except ValueError as error:
+            raise HeaderTampered(
+                "the vault's header was tampered with: a slot's public key is a point of small order"
+            ) from error
         return public_key(ephemeral), shared
 
 
@@ -47,7 +52,9 @@ def decapsulate(private: Secret, ephemeral: bytes) -> Secret:
     try:
         return _exchange(private, ephemeral)
     except ValueError as error:
-        raise HeaderTampered("a slot's ephemeral key is a point of small order") from error
+        raise HeaderTampered(
+            "the vault's header was tampered with: a slot's ephemeral key is a point of small order"
+        ) from error
 
 
 def _exchange(private: Secret, public: bytes) -> Secret:

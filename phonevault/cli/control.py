@@ -123,6 +123,9 @@ def unlock(mountpoint: str, passphrase_file: str | None, recovery_file: str | No
     """
     if passphrase_file is not None and recovery_file is not None:
         raise click.UsageError("--passphrase-file and --recovery-file exclude each other")
+    from phonevault.daemon.harden import forbid_dumps
+
+    forbid_dumps()  # before a secret is read
     place = client.resolve(mountpoint)
     if passphrase_file is not None:
         both = client.call(place, Request("status"))["method"] == "phone+passphrase"

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from phonevault.cli.output import say
 from phonevault.cli.secret_input import check_output_file
+from phonevault.durable import fsync_parent
 from phonevault.errors import OutputFileError, SecretInputError
 
 
@@ -44,6 +45,7 @@ def code_file(recovery_file: str | None) -> Iterator[int | None]:
     except OSError as error:
         raise OutputFileError(f"cannot make {recovery_file}: {error.strerror}") from error
     try:
+        fsync_parent(Path(recovery_file))  # the entry; `give_code` does the same for what is in it
         yield descriptor
     except BaseException:
         os.unlink(recovery_file)
@@ -59,12 +61,19 @@ def give_code(recovery_code: str, descriptor: int | None) -> None:
         if descriptor is None:
             _show(code, recovery_code)
         else:
-            os.fchmod(descriptor, 0o600)
-            if os.writev(descriptor, [code, b"\n"]) != len(code) + 1:
-                raise OutputFileError("the recovery code could not be written whole")
-            os.fsync(descriptor)
+            _write(code, descriptor)
     finally:
         code[:] = bytes(len(code))
+
+
+def _write(code: bytearray, descriptor: int) -> None:
+    try:
+        os.fchmod(descriptor, 0o600)
+        if os.writev(descriptor, [code, b"\n"]) != len(code) + 1:
+            raise OutputFileError("the recovery code could not be written whole")
+        os.fsync(descriptor)
+    except OSError as error:
+        raise OutputFileError(f"the recovery code could not be written: {error.strerror}") from error
 
 
 def _show(code: bytearray, text: str) -> None:

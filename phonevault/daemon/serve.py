@@ -70,19 +70,26 @@ def mount_and_serve(
 
     Args:
         plan: What to mount where.
-        way: How the vault is opened.
+        way: How the vault is opened; a secret of it is wiped, whatever happens.
         ready: Called once when the mount is usable.
         warn: Told what the user should know, before `ready`.
 
     Raises:
         VaultInUse, KeyslotsError, LinkError, FuseError, SettingsError: Nothing is mounted then.
     """
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        # Until the supervisor runs: unwind as for Ctrl-C, so that no dead mount is left behind.
-        signal.signal(number, signal.default_int_handler)
-    forbid_dumps()
-    allow_many_files()
-    os.umask(0o077)
+    try:
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            # Until the supervisor runs: unwind as for Ctrl-C, so that no dead mount is left behind.
+            signal.signal(number, signal.default_int_handler)
+        forbid_dumps()
+        allow_many_files()
+        os.umask(0o077)
+        _serve(plan, way, ready, warn)
+    finally:
+        way.wipe()
+
+
+def _serve(plan: MountPlan, way: Way, ready: Callable[[], None], warn: Callable[[str], None]) -> None:
     tree_lock = hold_tree(plan.vault, shared=plan.shared or plan.read_only)
     try:
         warming = threading.Thread(target=_warm, name="warm")

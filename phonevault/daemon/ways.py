@@ -53,6 +53,10 @@ class SecretWay:
     method: str
     secret: bytearray = field(repr=False)
 
+    def wipe(self) -> None:
+        """Overwrite the secret."""
+        self.secret[:] = bytes(len(self.secret))
+
 
 Way = PhoneWay | SecretWay
 
@@ -97,7 +101,7 @@ def opener_of(way: Way, reason: str) -> Iterator[SlotOpener]:
         finally:
             opener.wipe()
     finally:
-        way.secret[:] = bytes(len(way.secret))
+        way.wipe()
 
 
 def open_by(source: KeySource, way: Way) -> tuple[PhoneSession | None, OpenedVault]:
@@ -114,7 +118,7 @@ def open_by(source: KeySource, way: Way) -> tuple[PhoneSession | None, OpenedVau
         try:
             return None, source.by_secret(way.method, way.secret)
         finally:
-            way.secret[:] = bytes(len(way.secret))
+            way.wipe()
     session = None
     try:
         session = way.connect(CONNECT_TIMEOUT_S)

@@ -19,7 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.headers import CHEAP, OAEP, PASSPHRASE, made, plain_canonical, public_der, rsa_key
 
-from keyslots import labels
+from keyslots import edit, epochs, labels
 from keyslots.build import PassphraseSlotRequest, PhoneSlotRequest, RecoverySlotRequest, new_header, new_slot
 from keyslots.derive import derive, hkdf
 from keyslots.envelope import SealedHeader
@@ -208,8 +208,26 @@ SMALL_ORDER = [
 def test_an_all_zero_shared_secret_is_refused(point: bytes) -> None:
     with pytest.raises(HeaderTampered):
         x25519.decapsulate(Secret.random(32), point)
-    with pytest.raises(ValueError, match=r"."):
+    with pytest.raises(HeaderTampered, match="small order"):
         x25519.encapsulate(point)
+
+
+@pytest.mark.parametrize("slot_id", [1, 2])
+@pytest.mark.parametrize("point", SMALL_ORDER, ids=lambda point: point.hex()[:8])
+def test_a_slot_with_a_public_key_of_small_order_is_not_wrapped_anew(slot_id: int, point: bytes) -> None:
+    """Only who has the volume key can put it under the MAC; still it is no bug of the program that reads it."""
+    vault = made()
+    slots = [
+        dataclasses.replace(slot, kem=dataclasses.replace(slot.kem, public_key=point))
+        if slot.id == slot_id
+        else slot
+        for slot in vault.header.slots
+    ]
+    header = dataclasses.replace(vault.header, slots=tuple(slots))
+    with pytest.raises(HeaderTampered, match="small order"):
+        edit.rewrap_slot(header, {1: vault.vmk}, slot_id)
+    with pytest.raises(HeaderTampered, match="small order"):
+        epochs.begin_epoch(header, {1: vault.vmk})
 
 
 @pytest.mark.parametrize(
