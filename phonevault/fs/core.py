@@ -19,7 +19,7 @@ from phonevault.fs.format.layout import Layout, XtsLayout
 from phonevault.fs.journal import journal_in
 from phonevault.fs.keys import TreeKeys
 from phonevault.fs.long_links import LongLinks
-from phonevault.fs.nodes import Node, NodeTable, PathHandle, pinned
+from phonevault.fs.nodes import Node, NodeTable, PathHandle, key_of, pinned
 from phonevault.fs.permissions import Permissions
 from phonevault.fs.xattr_store import XattrStore, carries_xattrs
 
@@ -227,7 +227,7 @@ class Core:
         return pin
 
     def _checked(self, node: Node, status: os.stat_result) -> os.stat_result:
-        if (status.st_dev, status.st_ino) != node.key:
+        if key_of(status) != node.key:
             raise OSError(errno.ESTALE, "another object is in its place")
         return status
 

@@ -8,6 +8,7 @@ for; a listing holds no plaintext.
 
 from __future__ import annotations
 
+import itertools
 import os
 import stat
 from array import array
@@ -43,12 +44,12 @@ class Listing:
 
     def __init__(self, directory_fd: int) -> None:
         stored, inodes, kinds = _scan(directory_fd)
-        hashes = [position_of(name) for name in stored]
-        order = sorted(range(len(stored)), key=lambda index: (hashes[index], stored[index]))
+        positions = array("Q", map(position_of, stored))
+        order = _order(positions, stored)
         self.stored = [stored[index] for index in order]
-        self.inodes = array("Q", (inodes[index] for index in order))
-        self.kinds = bytes(kinds[index] for index in order)
-        self.positions = array("Q", (hashes[index] for index in order))
+        self.inodes = array("Q", map(inodes.__getitem__, order))
+        self.kinds = bytes(map(kinds.__getitem__, order))
+        self.positions = array("Q", map(positions.__getitem__, order))
         _separate(self.positions)
 
     def after(self, position: int) -> range:
@@ -69,6 +70,16 @@ def _scan(directory_fd: int) -> tuple[list[str], array[int], bytearray]:
     finally:
         os.close(fd)
     return stored, inodes, kinds
+
+
+def _order(positions: array[int], stored: list[str]) -> array[int]:
+    """The entries' numbers by position, and by name where two are equal. One integer an entry is sorted: no tuples in memory."""
+    packed = [position << 32 | index for index, position in enumerate(positions)]
+    packed.sort()
+    order = array("I", (both & 0xFFFFFFFF for both in packed))
+    if any(before >> 32 == after >> 32 for before, after in itertools.pairwise(packed)):
+        return array("I", sorted(order, key=lambda index: (positions[index], stored[index])))
+    return order
 
 
 def _separate(positions: array[int]) -> None:

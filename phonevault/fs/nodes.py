@@ -1,6 +1,7 @@
 """The node table: what the kernel knows by number, and where it lies in the ciphertext directory.
 
 A node is found by a directory descriptor and a stored name, never by a path. It holds no plaintext name.
+Most of the daemon's memory is here once the kernel knows many objects: so nodes are packed, and only forgotten directories are held weakly.
 """
 
 from __future__ import annotations
@@ -19,6 +20,9 @@ from phonevault.fuse import abi
 _DIRECTORY_DESCRIPTORS = 512
 _PIN_FLAGS = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 _PATH_FLAGS = _PIN_FLAGS | os.O_DIRECTORY
+_KINDS = [kind << 12 for kind in range(16)]
+"""One integer object for each type, not one a node."""
+_INODE_BITS = 64
 
 
 class PathHandle:
@@ -45,6 +49,11 @@ def pinned(directory_fd: int, stored: str) -> PathHandle:
     return PathHandle(os.open(stored, _PIN_FLAGS, dir_fd=directory_fd))
 
 
+def key_of(status: os.stat_result) -> int:
+    """Device and inode number of an object in one integer, as in :attr:`Node.key`."""
+    return status.st_dev << _INODE_BITS | status.st_ino
+
+
 class Node:
     """One file, directory or other object of the tree.
 
@@ -53,7 +62,9 @@ class Node:
         key: device and inode of the ciphertext object.
         mode: its type bits (``stat.S_IFMT``).
         lookups: how often the kernel was told of it and has not forgotten it.
-        links: where it is: parent and stored name, several for hard links, none once unlinked.
+        parent: the directory that it is in; None for the root, and once it is unlinked.
+        stored: its name there.
+        others: parents and stored names of its other hard links.
         handle: of a directory while it is in use; of any object without a known name.
         contents: of a regular file while it is open.
         backing: the descriptor that ``contents`` works on.
@@ -63,16 +74,18 @@ class Node:
     """
 
     __slots__ = (
-        "__weakref__", "backing", "contents", "handle", "id", "key", "links", "lookups", "mode", "mtime_ns", "opens",
-        "writable", "writers",
+        "__weakref__", "backing", "contents", "handle", "id", "key", "lookups", "mode", "mtime_ns", "opens", "others",
+        "parent", "stored", "writable", "writers",
     )  # fmt: skip
 
-    def __init__(self, number: int, key: tuple[int, int], mode: int) -> None:
+    def __init__(self, number: int, key: int, mode: int) -> None:
         self.id = number
         self.key = key
-        self.mode = stat.S_IFMT(mode)
+        self.mode = _KINDS[stat.S_IFMT(mode) >> 12]
         self.lookups = 0
-        self.links: list[tuple[Node, str]] = []
+        self.parent: Node | None = None
+        self.stored = ""
+        self.others: tuple[tuple[Node, str], ...] = ()
         self.handle: PathHandle | None = None
         self.contents: SparseFile | None = None
         self.backing: PathHandle | None = None
@@ -80,6 +93,21 @@ class Node:
         self.writable = False
         self.writers = False
         self.mtime_ns: int | None = None
+
+    @property
+    def inode(self) -> int:
+        """Inode number of the ciphertext object."""
+        return self.key & (1 << _INODE_BITS) - 1
+
+    @property
+    def links(self) -> tuple[tuple[Node, str], ...]:
+        """Where it is: parent and stored name, several for hard links, none once unlinked."""
+        return () if self.parent is None else ((self.parent, self.stored), *self.others)
+
+    @links.setter
+    def links(self, places: Sequence[tuple[Node, str]]) -> None:
+        self.parent, self.stored = places[0] if places else (None, "")
+        self.others = tuple(places[1:])
 
 
 class NodeTable:
@@ -93,13 +121,14 @@ class NodeTable:
         self.lock = threading.RLock()
         fd = os.open(root, _PATH_FLAGS)
         status = os.fstat(fd)
-        self.root = Node(abi.ROOT_ID, (status.st_dev, status.st_ino), status.st_mode)
+        self.root = Node(abi.ROOT_ID, key_of(status), status.st_mode)
         self.root.handle = PathHandle(fd)
         self.root.lookups = 1
         self._next = abi.ROOT_ID + 1
         self._by_id: dict[int, Node] = {abi.ROOT_ID: self.root}
-        self._by_key: WeakValueDictionary[tuple[int, int], Node] = WeakValueDictionary()
-        self._by_key[self.root.key] = self.root
+        self._by_key: dict[int, Node] = {self.root.key: self.root}
+        # Forgotten, but perhaps still the parents of nodes that are not: workers take FORGETs in any order.
+        self._forgotten_directories: WeakValueDictionary[int, Node] = WeakValueDictionary()
         self._open_directories: OrderedDict[int, Node] = OrderedDict()
 
     def get(self, number: int) -> Node:
@@ -127,16 +156,14 @@ class NodeTable:
         """The kernel is told of an object: count it, and note where it is."""
         with self.lock:
             node = self._told(status)
-            place = (parent, stored)
-            if not node.links or node.links[0] != place:
+            if node.parent is not parent or node.stored != stored:
                 if stat.S_ISDIR(node.mode):
-                    node.links.clear()
+                    node.others = ()
                 else:
                     node.handle = None
-                    if place in node.links:
-                        node.links.remove(place)
+                    node.others = tuple(place for place in node.links if place != (parent, stored))
                 # First: where it was seen last is where it is, whatever another host has renamed.
-                node.links.insert(0, place)
+                node.parent, node.stored = parent, stored
             return node
 
     def remember_nameless(self, pin: PathHandle, status: os.stat_result) -> Node:
@@ -147,12 +174,14 @@ class NodeTable:
             return node
 
     def _told(self, status: os.stat_result) -> Node:
-        key = (status.st_dev, status.st_ino)
+        key = key_of(status)
         node = self._by_key.get(key)
+        if node is None and stat.S_ISDIR(status.st_mode):
+            node = self._forgotten_directories.pop(key, None)
         if node is None or node.mode != stat.S_IFMT(status.st_mode):
             node = Node(self._next, key, status.st_mode)
             self._next += 1
-            self._by_key[key] = node
+        self._by_key[key] = node
         node.lookups += 1
         self._by_id[node.id] = node
         return node
@@ -168,10 +197,15 @@ class NodeTable:
                 del self._by_id[number]
                 self._open_directories.pop(number, None)
                 node.handle = None
+                if self._by_key.get(node.key) is node:
+                    del self._by_key[node.key]
+                    if stat.S_ISDIR(node.mode):
+                        self._forgotten_directories[node.key] = node
 
     def find(self, status: os.stat_result) -> Node | None:
         """The living node of a ciphertext object, if there is one."""
-        return self._by_key.get((status.st_dev, status.st_ino))
+        key = key_of(status)
+        return self._by_key.get(key) or self._forgotten_directories.get(key)
 
     def unlinked(self, pin: PathHandle, parent: Node, stored: str, *, last: bool) -> None:
         """A name is gone; with ``last`` it was the only one.
@@ -183,11 +217,11 @@ class NodeTable:
             node = self.find(os.fstat(pin.fd))
             if node is None:
                 return
-            if (parent, stored) in node.links:
-                node.links.remove((parent, stored))
+            node.links = [place for place in node.links if place != (parent, stored)]
             if last:
-                del self._by_key[node.key]
-            if not node.links and node.id in self._by_id:
+                self._by_key.pop(node.key, None)
+                self._forgotten_directories.pop(node.key, None)
+            if node.parent is None and node.id in self._by_id:
                 self._open_directories.pop(node.id, None)
                 node.handle = pin
 
@@ -201,9 +235,9 @@ class NodeTable:
     def misplaced(self, node: Node, place: tuple[Node, str]) -> bool:
         """A node is not where it was; True if it may be elsewhere."""
         with self.lock:
-            if len(node.links) < 2 or place not in node.links:
+            if not node.others or place not in node.links:
                 return False
-            node.links.remove(place)
+            node.links = [other for other in node.links if other != place]
             return True
 
     def directory(self, node: Node) -> PathHandle:
@@ -231,7 +265,7 @@ class NodeTable:
     def _open(self, node: Node, stored: str, above: PathHandle) -> PathHandle:
         handle = PathHandle(os.open(stored, _PATH_FLAGS, dir_fd=above.fd))
         status = os.fstat(handle.fd)
-        if (status.st_dev, status.st_ino) != node.key:
+        if key_of(status) != node.key:
             raise OSError(errno.ESTALE, "another directory is in its place")
         self.keep_open(node, handle)
         return handle
@@ -252,6 +286,6 @@ class NodeTable:
             OSError: ESTALE, it has no name any more.
         """
         with self.lock:
-            if not node.links:
+            if node.parent is None:
                 raise OSError(errno.ESTALE, "the object has no name any more")
-            return node.links[0]
+            return node.parent, node.stored

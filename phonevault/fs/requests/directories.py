@@ -109,11 +109,10 @@ class DirectoryOperations:
     def _entries(self, number: int, node: Node, directory_fd: int, position: int) -> Iterator[_Listed]:
         """What stands behind a position; an entry whose name does not decrypt is told to the log and left out."""
         if position < _DOT:
-            yield _Listed(b".", "", _DOT, node.key[1], _DIRECTORY_KIND)
+            yield _Listed(b".", "", _DOT, node.inode, _DIRECTORY_KIND)
         if position < _DOTDOT:
-            places = node.links
-            above = places[0][0] if places else node
-            yield _Listed(b"..", "", _DOTDOT, above.key[1], _DIRECTORY_KIND)
+            above = node.parent or node
+            yield _Listed(b"..", "", _DOTDOT, above.inode, _DIRECTORY_KIND)
         listing = self._listings.get(number)
         if listing is None or position == 0:
             listing = self._listings[number] = Listing(directory_fd)

@@ -16,7 +16,7 @@ from phonevault.fs.access import mode_changes, open_however
 from phonevault.fs.contents.sparse_file import SparseFile
 from phonevault.fs.core import Core, contents_of
 from phonevault.fs.creation import Owner, make_object
-from phonevault.fs.nodes import Node, PathHandle
+from phonevault.fs.nodes import Node, PathHandle, key_of
 from phonevault.fuse import abi
 from phonevault.fuse.request import Request
 
@@ -237,7 +237,7 @@ def kill_suidgid(ciphertext: int | str) -> None:
 def _open_object(node: Node, stored: str, flags: int, directory_fd: int) -> int:
     fd = open_however(stored, flags | _OURS, directory_fd)
     status = os.fstat(fd)
-    if not stat.S_ISREG(status.st_mode) or (status.st_dev, status.st_ino) != node.key:
+    if not stat.S_ISREG(status.st_mode) or key_of(status) != node.key:
         os.close(fd)
         raise OSError(errno.ESTALE, "another object is in its place")
     return fd
