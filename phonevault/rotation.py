@@ -6,20 +6,32 @@ interrupted rotation is gone on with by doing it again, whatever interrupted it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from keyslots import store
 from keyslots.derive import header_key
-from keyslots.envelope import encode_file, parse_file
+from keyslots.envelope import encode_file, parse_file, verify_mac
 from keyslots.epochs import begin_epoch, needed_epochs, retire_epochs
+from keyslots.errors import HeaderChanged, OtherVault
 from keyslots.header import Header
 from keyslots.secret import Secret
+from phonevault.vault import OpenedVault, prove_before_change
 
 if TYPE_CHECKING:
     from phonevault.fs.rewrap import Rewrap, RewrapProgress
-    from phonevault.vault import OpenedVault
+
+_TRIES = 20
+"""How often a header is read again that others changed between reading and writing."""
+
+
+class HeaderReplaced(OtherVault):
+    """The header on disk is not a later form of the one that a rotation was begun with."""
+
+    hint = "the older volume keys stay; look at the vault with `phonevault info` and `phonevault check`"
 
 
 @dataclass(frozen=True)
@@ -49,25 +61,55 @@ def begin(opened: OpenedVault) -> tuple[Header, dict[int, Secret]]:
         The header, and all volume keys by epoch: those of ``opened``, and the new one for the caller to wipe.
 
     Raises:
+        OtherVault: the header does not open this tree; nothing has changed.
         HeaderChanged, HeaderBusy, HeaderWriteFailed, BadParameter: as for `keyslots.store.save`. Nothing has changed then.
     """
     if is_under_way(opened.header):
         return opened.header, dict(opened.vmks)
+    prove_before_change(opened)
     header, epoch, vmk = begin_epoch(opened.header, opened.vmks)
     try:
-        return _save(opened, header, vmk), {**opened.vmks, epoch: vmk}
+        return _save(opened.path, header, vmk), {**opened.vmks, epoch: vmk}
     except BaseException:
         vmk.wipe()
         raise
 
 
-def finish(opened: OpenedVault, header: Header, vmks: dict[int, Secret]) -> Header:
+def finish(vault: Path, header: Header, vmks: Mapping[int, Secret]) -> Header:
     """Take the older volume keys out of the header. Every file key is wrapped under the current one, durably.
 
+    What other commands changed in the header meanwhile (slots) stays.
+
+    Args:
+        vault: VAULT.
+        header: as `begin` returned it.
+        vmks: volume keys of all its live epochs.
+
     Raises:
-        HeaderChanged, HeaderBusy, HeaderWriteFailed: as for `keyslots.store.save`.
+        HeaderChanged: it is not a later form of ``header``, or changes again and again.
+        HeaderTampered: its MAC is not that of the current volume key.
+        HeaderBusy, HeaderWriteFailed: as for `keyslots.store.save`.
     """
-    return _save(opened, retire_epochs(header, vmks), vmks[header.epochs.current])
+    vmk = vmks[header.epochs.current]
+    for _ in range(_TRIES - 1):
+        with contextlib.suppress(HeaderChanged):
+            return _save(vault, retire_epochs(_present(vault, header, vmk), vmks), vmk)
+    return _save(vault, retire_epochs(_present(vault, header, vmk), vmks), vmk)
+
+
+def _present(vault: Path, begun: Header, vmk: Secret) -> Header:
+    """The header on disk, proved to be written by someone who has the current volume key, since the rotation was begun."""
+    sealed = store.load(vault).sealed
+    found = sealed.header
+    if (
+        found.vault_id != begun.vault_id
+        or found.epochs != begun.epochs
+        or found.generation < begun.generation
+    ):
+        raise HeaderReplaced("the vault's header was replaced while its keys were rotated")
+    with header_key(vmk, begun.vault_id) as key:
+        verify_mac(sealed, key)
+    return found
 
 
 def rotate_master(opened: OpenedVault, started: Callable[[Rewrap], None], duty: float = 1.0) -> Rotated:
@@ -86,7 +128,6 @@ def rotate_master(opened: OpenedVault, started: Callable[[Rewrap], None], duty: 
     from phonevault.fs.filesystem import EncryptedFileSystem
     from phonevault.fs.format.journal import DIRECTORY as JOURNAL
     from phonevault.fs.recovery import recover
-    from phonevault.vault import prove_before_change
 
     prove_before_change(opened)
     recover(opened.path / JOURNAL, opened.tree)
@@ -104,7 +145,7 @@ def rotate_master(opened: OpenedVault, started: Callable[[Rewrap], None], duty: 
             filesystem.unlock(vmks[epochs.names], epochs.names, vmks, epochs.current)
             run = filesystem.rewrap(needed_epochs(header), duty)
             started(run)
-            complete = run.run(lambda: _finished(opened, header, vmks))
+            complete = run.run(lambda: _finished(opened.path, header, vmks))
         finally:
             filesystem.lock()
             filesystem.close()
@@ -113,12 +154,12 @@ def rotate_master(opened: OpenedVault, started: Callable[[Rewrap], None], duty: 
     return Rotated(epochs.current, run.progress, complete)
 
 
-def _finished(opened: OpenedVault, header: Header, vmks: dict[int, Secret]) -> None:
-    finish(opened, header, vmks)
+def _finished(vault: Path, header: Header, vmks: Mapping[int, Secret]) -> None:
+    finish(vault, header, vmks)
 
 
-def _save(opened: OpenedVault, header: Header, vmk: Secret) -> Header:
+def _save(vault: Path, header: Header, vmk: Secret) -> Header:
     """Save a header under the MAC key of its current epoch, after reading it back."""
     with header_key(vmk, header.vault_id) as key:
         parse_file(encode_file(header, key))
-        return store.save(opened.path, header, key)
+        return store.save(vault, header, key)

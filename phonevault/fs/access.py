@@ -31,6 +31,24 @@ def open_however(stored: str, flags: int, directory_fd: int) -> int:
         os.close(path_fd)
 
 
+def open_in(directory_fd: int, stored: str, flags: int) -> int:
+    """The same where the directory may be closed to us, too."""
+    try:
+        return open_however(stored, flags, directory_fd)
+    except PermissionError:
+        with made_accessible(f"/proc/self/fd/{directory_fd}"):
+            return open_however(stored, flags, directory_fd)
+
+
+def status_in(directory_fd: int, stored: str) -> os.stat_result:
+    """Status of an entry, also where the directory may be closed to us; a link is not followed."""
+    try:
+        return os.stat(stored, dir_fd=directory_fd, follow_symlinks=False)
+    except PermissionError:
+        with made_accessible(f"/proc/self/fd/{directory_fd}"):
+            return os.stat(stored, dir_fd=directory_fd, follow_symlinks=False)
+
+
 @contextmanager
 def made_accessible(ciphertext: int | str) -> Iterator[None]:
     """The owner may read, write and enter it while the body runs.

@@ -61,6 +61,7 @@ class Core:
         self.long_links = LongLinks(lambda: self.nodes.directory(self.nodes.root))
         self._keys: TreeKeys | None = None
         self._moves: list[tuple[PathHandle, str]] | None = None
+        self._besides: set[SparseFile] = set()
         self._own = (os.geteuid(), os.getegid())
 
     @property
@@ -108,6 +109,8 @@ class Core:
         for node in self.nodes.all_nodes():
             if node.contents is not None:
                 node.contents.wipe()
+        for contents in tuple(self._besides):
+            contents.wipe()
         if keys is not None:
             keys.wipe()
 
@@ -234,6 +237,17 @@ class Core:
     def contents(self, fd: int) -> SparseFile:
         """The contents behind an open ciphertext file, under the vault's cipher."""
         return self._content_file(fd, self.layout, self.shared, self.journal)
+
+    @contextmanager
+    def contents_besides(self, fd: int) -> Iterator[SparseFile]:
+        """The same for a file that no node has open. A lock meanwhile waits for what uses its key, and wipes it."""
+        contents = self.contents(fd)
+        self._besides.add(contents)
+        try:
+            yield contents
+        finally:
+            self._besides.discard(contents)
+            contents.wipe()
 
     def entry(self, parent: Node, stored: str, status: os.stat_result) -> bytes:
         """Tell the kernel of an object: ``fuse_entry_out``."""

@@ -32,8 +32,7 @@ class TreeKeys:
         current: the epoch of new file keys; that of names, if left out.
 
     Attributes:
-        epoch: of new file keys.
-        file_keys: wraps new file keys.
+        newest: the epoch of new file keys and what wraps them; read once for each use, since a rotation may put another in its place.
     """
 
     def __init__(
@@ -44,7 +43,6 @@ class TreeKeys:
         vmks: Mapping[int, Secret] | None = None,
         current: int | None = None,
     ) -> None:
-        self.epoch = epoch if current is None else current
         self.arena = KeyArena()
         self._secrets = [
             derive(vmk, vault_id, label)
@@ -59,9 +57,20 @@ class TreeKeys:
             file_keys = derive(other, vault_id, labels.FILE_KEYS)
             self._secrets.append(file_keys)
             self._file_keys[number] = AESGCM(file_keys.view)
-        self.file_keys = self._file_keys[self.epoch]
+        newest = epoch if current is None else current
+        self.newest = newest, self._file_keys[newest]
         self._symlinks = AESGCM(symlinks.view)
         self.xattrs = XattrSeals(AESSIV(xattr_names.view), AESGCM(xattrs.view))
+
+    @property
+    def epoch(self) -> int:
+        """Of new file keys."""
+        return self.newest[0]
+
+    @property
+    def file_keys(self) -> AESGCM:
+        """What wraps new file keys."""
+        return self.newest[1]
 
     def file_keys_of(self, epoch: int) -> AESGCM:
         """What file keys of an epoch are wrapped with.
@@ -79,7 +88,7 @@ class TreeKeys:
         secret = derive(vmk, vault_id, labels.FILE_KEYS)
         self._secrets.append(secret)
         self._file_keys[epoch] = AESGCM(secret.view)
-        self.file_keys, self.epoch = self._file_keys[epoch], epoch
+        self.newest = epoch, self._file_keys[epoch]
 
     def let_go(self, needed: Collection[int]) -> None:
         """Forget the file-key keys of all epochs but those (their bytes stay in locked pages until :meth:`wipe`)."""

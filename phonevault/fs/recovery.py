@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from phonevault.fs.access import open_however
+from phonevault.fs.access import open_in
 from phonevault.fs.format.journal import (
     FILE_ID_BYTES,
     FILE_NAME,
@@ -287,7 +287,7 @@ def _files_of(tree: Path, wanted: set[int], stack: contextlib.ExitStack) -> dict
             if inode not in wanted or inode in found or not entry.is_file(follow_symlinks=False):
                 continue
             try:
-                fd = open_however(entry.name, flags, directory_fd)
+                fd = open_in(directory_fd, entry.name, flags)
             except FileNotFoundError:
                 continue  # removed meanwhile, by another mount
             stack.callback(os.close, fd)

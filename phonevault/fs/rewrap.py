@@ -7,6 +7,7 @@ table's lock, which every move takes. A file whose header does not open keeps it
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import stat
 import threading
@@ -14,19 +15,24 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from phonevault.fs.access import open_however
+from phonevault.fs.access import open_in, status_in
+from phonevault.fs.contents.sparse_file import SparseFile
 from phonevault.fs.core import Core
 from phonevault.fs.errors import FileDamaged
 from phonevault.fs.format import names
 from phonevault.fs.format.file_header import parse_header
 from phonevault.fs.format.layout import HEADER_BYTES
-from phonevault.fs.nodes import PathHandle
+from phonevault.fs.nodes import Node, PathHandle
 from phonevault.fs.requests.files import FileOperations
 from phonevault.fs.syscalls import syncfs
 from phonevault.fs.walk import walk, walk_below
 
 _FILE_FLAGS = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
+_GONE = (errno.ENOENT, errno.ELOOP, errno.EISDIR, errno.ENXIO)
+"""What an open says where no regular file is any more."""
 _SLICE_S = 0.005
+_REST_S = 0.2
+"""The longest rest after which another duty is noticed."""
 
 
 @dataclass
@@ -70,6 +76,7 @@ class Rewrap:
         self._go = threading.Event()
         self._go.set()
         self._slice_began_s = 0.0
+        self._at_the_end = False
 
     # -- from other threads -------------------------------------------------------------------------------
 
@@ -111,20 +118,23 @@ class Rewrap:
         try:
             self._count()
             self._open_files()
-            while self._pass():
-                if self._stop.is_set():
-                    return False
+            while not self._stop.is_set() and self._pass():
+                pass
             if self._stop.is_set() or self.progress.damaged:
                 return False
             self._sync()
             with core.nodes.lock:
+                # Requests wait: no syncfs here. What every file had at the last pass is home; what is wrapped now, by itself.
+                self._at_the_end = True
                 self._moved()
                 self._open_files()
-                self._sync()
+                if self._stop.is_set() or self.progress.damaged:
+                    return False
                 finish()
                 self._let_go()
                 return True
         finally:
+            self._at_the_end = False
             core.note_moves(False)
 
     def _sync(self) -> None:
@@ -136,8 +146,14 @@ class Rewrap:
             os.close(fd)
 
     def _count(self) -> None:
+        total = 0
         with contextlib.closing(walk(self._core.tree, names.is_entry)) as entries:
-            self.progress.total = sum(_is_contents(entry) for _, entry in entries)
+            self._slice_began_s = time.monotonic()
+            for _, entry in entries:
+                total += _is_contents(entry)
+                if not self._breathe():
+                    return
+        self.progress.total = total
 
     def _pass(self) -> bool:
         """Look at every file; whether any had an older key."""
@@ -158,7 +174,10 @@ class Rewrap:
         if worked_s < _SLICE_S:
             return not self._stop.is_set()
         self.progress.seconds += worked_s
-        self._stop.wait(worked_s / self.duty - worked_s)
+        began_s = time.monotonic()
+        while (left_s := worked_s / self.duty - worked_s - (time.monotonic() - began_s)) > 0:
+            if self._stop.wait(min(left_s, _REST_S)):
+                break
         self._go.wait()
         self._slice_began_s = time.monotonic()
         return not self._stop.is_set()
@@ -166,39 +185,58 @@ class Rewrap:
     def _open_files(self) -> None:
         """Files that programs hold open, those without a name included."""
         for node in self._core.nodes.all_nodes():
-            if node.contents is None:
-                continue
             try:
-                with self._files.writable(node) as contents, _times_kept(contents.fd):
-                    self.progress.wrapped += contents.wrap_anew(self._core.keys)
+                self._open_file(node)
             except FileDamaged:
                 self.progress.damaged += 1
+
+    def _open_file(self, node: Node) -> None:
+        with self._core.nodes.lock:  # else its last handle and name could go in between
+            if node.contents is not None:
+                with self._files.writable(node) as contents:
+                    self._wrap_contents(contents)
+
+    def _wrap_contents(self, contents: SparseFile) -> None:
+        with _times_kept(contents.fd):
+            if contents.wrap_anew(self._core.keys):
+                self.progress.wrapped += 1
+                if self._at_the_end:
+                    contents.sync(data_only=True)
 
     def _moved(self) -> None:
         """What was moved meanwhile."""
         while moves := self._core.take_moves():
             for directory, stored in moves:
+                if self._stop.is_set():
+                    return
                 self._place(directory, stored)
 
     def _place(self, directory: PathHandle, stored: str) -> None:
         try:
-            status = self._core.stat_entry(directory.fd, stored)
-        except FileNotFoundError:
-            return
-        if stat.S_ISREG(status.st_mode):
-            self._entry(directory.fd, stored)
-        elif stat.S_ISDIR(status.st_mode):
-            with contextlib.closing(walk_below(directory.fd, stored, names.is_entry)) as entries:
-                for directory_fd, entry in entries:
-                    if _is_contents(entry):
-                        self._entry(directory_fd, entry.name)
+            mode = status_in(directory.fd, stored).st_mode
+            if stat.S_ISREG(mode):
+                self._entry(directory.fd, stored)
+            elif stat.S_ISDIR(mode):
+                self._below(directory.fd, stored)
+        except (FileNotFoundError, NotADirectoryError):
+            return  # moved again; that is noted as well
+
+    def _below(self, directory_fd: int, stored: str) -> None:
+        with contextlib.closing(walk_below(directory_fd, stored, names.is_entry)) as entries:
+            for below_fd, entry in entries:
+                if self._stop.is_set():
+                    return
+                if _is_contents(entry):
+                    self._entry(below_fd, entry.name)
 
     def _entry(self, directory_fd: int, stored: str) -> None:
         self.progress.seen += 1
         try:
-            fd = open_however(stored, _FILE_FLAGS, directory_fd)
-        except FileNotFoundError:
-            return  # moved or removed meanwhile; moves are noted
+            fd = open_in(directory_fd, stored, _FILE_FLAGS)
+        except OSError as error:
+            if error.errno in _GONE:
+                return  # moved, removed or replaced meanwhile; moves are noted
+            raise
         try:
             if stat.S_ISREG(os.fstat(fd).st_mode) and self._is_old(fd):
                 self._wrap(fd)
@@ -209,22 +247,20 @@ class Rewrap:
 
     def _is_old(self, fd: int) -> bool:
         raw = os.pread(fd, HEADER_BYTES, 0)
-        return len(raw) > 0 and parse_header(raw).epoch != self._core.keys.epoch
+        try:
+            return len(raw) > 0 and parse_header(raw).epoch != self._core.keys.epoch
+        except FileDamaged:
+            return True  # damaged, or just being written: looked at again while nobody writes
 
     def _wrap(self, fd: int) -> None:
         core = self._core
         with core.nodes.lock:  # whoever opens the file now waits
             node = core.nodes.find(os.fstat(fd))
             if node is not None and node.contents is not None:
-                with self._files.writable(node) as contents, _times_kept(contents.fd):
-                    self.progress.wrapped += contents.wrap_anew(core.keys)
-                return
-            contents = core.contents(fd)
-            try:
-                with _times_kept(fd):
-                    self.progress.wrapped += contents.wrap_anew(core.keys)
-            finally:
-                contents.wipe()
+                self._open_file(node)
+            else:
+                with core.contents_besides(fd) as contents:
+                    self._wrap_contents(contents)
 
 
 def _is_contents(entry: os.DirEntry[str]) -> bool:

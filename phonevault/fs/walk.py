@@ -8,7 +8,7 @@ import stat
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
-from phonevault.fs.access import made_accessible, open_however
+from phonevault.fs.access import made_accessible, open_in
 
 Enter = Callable[[str], bool]
 
@@ -27,7 +27,8 @@ def walk(tree: Path, enter: Enter = _everything) -> Generator[tuple[int, os.DirE
         tree: its top.
         enter: which directories are entered, by their stored names; all of them, if left out.
 
-    While others change the tree, what is moved may be passed over or come twice.
+    While others change the tree, what is moved may be passed over or come twice. What lies in a directory that is closed to its owner is
+    opened by `fs.access.open_in`: no lock is held and no mode changed while an entry is looked at.
 
     Raises:
         OSError: of the backing store.
@@ -39,7 +40,7 @@ def walk_below(
     directory_fd: int, stored: str, enter: Enter = _everything
 ) -> Generator[tuple[int, os.DirEntry[str]], None, None]:
     """The same below one directory of the tree."""
-    yield from _walk(open_however(stored, _FLAGS, directory_fd), enter)
+    yield from _walk(open_in(directory_fd, stored, _FLAGS), enter)
 
 
 def _walk(top: int, wanted: Enter) -> Generator[tuple[int, os.DirEntry[str]], None, None]:
@@ -54,27 +55,28 @@ def _walk(top: int, wanted: Enter) -> Generator[tuple[int, os.DirEntry[str]], No
             yield level.fd, entry
             if entry.is_dir(follow_symlinks=False) and wanted(entry.name):
                 with contextlib.suppress(FileNotFoundError, NotADirectoryError):  # moved or removed meanwhile
-                    levels.append(_Level(open_however(entry.name, _FLAGS, level.fd)))
+                    levels.append(_Level(open_in(level.fd, entry.name, _FLAGS)))
     finally:
         while levels:
             levels.pop().close()
 
 
 class _Level:
-    """A directory while it is walked; one that is closed to its owner is open to him for that time."""
+    """A directory while it is walked; one that is closed to its owner is read at once, while it is open to him."""
 
     def __init__(self, fd: int) -> None:
         self.fd = fd
-        self._stack = contextlib.ExitStack()
-        self._stack.callback(os.close, fd)
         try:
             status = os.fstat(fd)
+            self.entries: Iterator[os.DirEntry[str]]
             if status.st_uid == os.geteuid() != 0 and status.st_mode & _LOOK != _LOOK:
-                self._stack.enter_context(made_accessible(fd))
-            self.entries: Iterator[os.DirEntry[str]] = os.scandir(fd)
+                with made_accessible(fd):
+                    self.entries = iter(list(os.scandir(fd)))
+            else:
+                self.entries = os.scandir(fd)
         except OSError:
-            self._stack.close()
+            os.close(fd)
             raise
 
     def close(self) -> None:
-        self._stack.close()
+        os.close(self.fd)

@@ -236,10 +236,11 @@ class ContentFile(StoredFile, ABC):
     def _new_header(self, keys: TreeKeys, *, sparse: bool) -> bytes:
         """A fresh id and key for a file that is empty so far."""
         self._drop_key()
-        header = FileHeader(self.cipher_id, self._layout.block_size, sparse, keys.epoch, os.urandom(16))
+        epoch, file_keys = keys.newest
+        header = FileHeader(self.cipher_id, self._layout.block_size, sparse, epoch, os.urandom(16))
         slot = keys.arena.take_random()
         self._adopt(keys.arena, header, slot)
-        self._stored_header = seal_header(header, keys.file_keys, slot[: KEY_BYTES[self.cipher_id]])
+        self._stored_header = seal_header(header, file_keys, slot[: KEY_BYTES[self.cipher_id]])
         return self._stored_header
 
     def _mark_sparse(self, keys: TreeKeys, *, behind_the_end: bool = False) -> None:
@@ -260,7 +261,7 @@ class ContentFile(StoredFile, ABC):
     def _rewrite_header(self, keys: TreeKeys, header: FileHeader) -> None:
         """Wrap the file key anew, under a header that says something else. The 128 bytes lie in one page: all of them are written."""
         _, key = self._unlocked(keys)
-        raw = seal_header(header, keys.file_keys, key)
+        raw = seal_header(header, keys.file_keys_of(header.epoch), key)
         self._put(memoryview(raw), 0)
         self._header, self._stored_header = header, raw
 
