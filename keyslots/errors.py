@@ -30,6 +30,12 @@ class HeaderDamaged(KeyslotsError):
     hint = "put it back from a backup: `phonevault header restore VAULT FILE`"
 
 
+class HeaderMissing(HeaderDamaged):
+    """There is a tree, and no copy of a header in the vault."""
+
+    hint = "is it kept apart? --header FILE; if it is lost, put a backup back: `phonevault header restore VAULT FILE`"
+
+
 class HeaderTampered(KeyslotsError):
     """The header was changed by someone without the key, or by a broken program."""
 
@@ -44,6 +50,12 @@ class HeaderTooNew(KeyslotsError):
 
 class HeaderUnreadable(KeyslotsError):
     """The operating system refused to read the header (permissions)."""
+
+
+class HeaderAway(HeaderUnreadable):
+    """A header that is kept apart is not where it was said to be."""
+
+    hint = "attach the medium that it is on, or say where it is: --header FILE"
 
 
 class HeaderWriteFailed(KeyslotsError):

@@ -14,8 +14,9 @@ from pathlib import Path
 from keyslots import store
 from keyslots.derive import header_key
 from keyslots.envelope import MAX_FILE_BYTES, SealedHeader, parse_file
-from keyslots.errors import HeaderDamaged, HeaderTampered, NotAVault, OtherVault
+from keyslots.errors import HeaderAway, HeaderDamaged, HeaderTampered, NotAVault, OtherVault
 from keyslots.header import Header
+from keyslots.place import Where, place_of
 from phonevault.durable import write_new
 from phonevault.vault import OpenedVault, SlotOpener, open_sealed, prove
 
@@ -49,20 +50,25 @@ class Comparison:
         """Volume keys were rotated since: what was written under the new ones would not open."""
         return self.replaced is not None and self.backup.header.epochs != self.replaced.header.epochs
 
+    @property
+    def keys_may_differ(self) -> bool:
+        """A mount of the vault may be at work with volume keys that the backup does not have."""
+        return self.replaced is None or self.other_keys
 
-def backup(vault_dir: Path, file: Path) -> Header:
+
+def backup(where: Where, file: Path) -> Header:
     """Copy the header to a new file (mode 0600), durably.
 
     Raises:
         NotAVault, HeaderDamaged, HeaderTampered, HeaderTooNew, HeaderUnreadable: as for `keyslots.store.load`.
         OSError: the file exists or cannot be written; nothing of it stays.
     """
-    loaded = store.load(vault_dir)
+    loaded = store.load(where)
     write_new(file, loaded.sealed.encode())
     return loaded.header
 
 
-def compare(vault_dir: Path, file: Path) -> Comparison:
+def compare(where: Where, file: Path) -> Comparison:
     """Read a backup, and the vault's header if it is sound.
 
     Raises:
@@ -70,22 +76,24 @@ def compare(vault_dir: Path, file: Path) -> Comparison:
         OtherVault: the vault's sound header has another id.
         HeaderTooNew: the vault's own header was made by a newer version: it is not replaced.
         NotAVault: there is no tree.
+        HeaderAway: the directory for a header kept apart is not there.
         OSError: the file cannot be read.
     """
     sealed = parse_file(_read(file))
-    if not (vault_dir / store.TREE).is_dir():
-        raise NotAVault(f"no vault at {vault_dir}: it has no tree")
+    place = place_of(where)
+    if not place.tree.is_dir():
+        raise NotAVault(f"no vault at {place.vault}: it has no tree")
     try:
-        present = store.load(vault_dir).sealed
-    except (HeaderDamaged, HeaderTampered):
-        second = store.copies(vault_dir)[store.BACKUP]
+        present = store.load(place).sealed
+    except (HeaderDamaged, HeaderTampered, HeaderAway):
+        second = store.copies(place)[place.backup]
         return Comparison(sealed, None, second if isinstance(second, SealedHeader) else None)
     if present.header.vault_id != sealed.header.vault_id:
         raise OtherVault("this is the header of another vault")
     return Comparison(sealed, present)
 
 
-def open_backup(vault_dir: Path, sealed: SealedHeader, opener: SlotOpener) -> OpenedVault:
+def open_backup(where: Where, sealed: SealedHeader, opener: SlotOpener) -> OpenedVault:
     """Open a backup through one of its slots and prove it on the vault's tree.
 
     Raises:
@@ -95,7 +103,7 @@ def open_backup(vault_dir: Path, sealed: SealedHeader, opener: SlotOpener) -> Op
     """
     from phonevault.fs.errors import DirectoryIdDamaged
 
-    opened = open_sealed(vault_dir, sealed, opener)
+    opened = open_sealed(where, sealed, opener)
     try:
         prove(opened)
     except DirectoryIdDamaged:
@@ -124,7 +132,7 @@ def restore(opened: OpenedVault, present: SealedHeader | None) -> Header:
     newest = max(opened.header.generation, present.header.generation if present is not None else 0)
     header = dataclasses.replace(opened.header, generation=newest + 1)
     with header_key(opened.vmk, header.vault_id) as key:
-        store.replace(opened.path, header, key, expected=present)
+        store.replace(opened.place, header, key, expected=present)
     return header
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from keyslots import store
@@ -18,6 +17,7 @@ from keyslots.envelope import encode_file, parse_file, verify_mac
 from keyslots.epochs import begin_epoch, needed_epochs, retire_epochs
 from keyslots.errors import HeaderChanged, OtherVault
 from keyslots.header import Header
+from keyslots.place import Place
 from keyslots.secret import Secret
 from phonevault.vault import OpenedVault, prove_before_change
 
@@ -69,19 +69,19 @@ def begin(opened: OpenedVault) -> tuple[Header, dict[int, Secret]]:
     prove_before_change(opened)
     header, epoch, vmk = begin_epoch(opened.header, opened.vmks)
     try:
-        return _save(opened.path, header, vmk), {**opened.vmks, epoch: vmk}
+        return _save(opened.place, header, vmk), {**opened.vmks, epoch: vmk}
     except BaseException:
         vmk.wipe()
         raise
 
 
-def finish(vault: Path, header: Header, vmks: Mapping[int, Secret]) -> Header:
+def finish(place: Place, header: Header, vmks: Mapping[int, Secret]) -> Header:
     """Take the older volume keys out of the header. Every file key is wrapped under the current one, durably.
 
     What other commands changed in the header meanwhile (slots) stays.
 
     Args:
-        vault: VAULT.
+        place: the vault, and where its header is.
         header: as `begin` returned it.
         vmks: volume keys of all its live epochs.
 
@@ -93,13 +93,13 @@ def finish(vault: Path, header: Header, vmks: Mapping[int, Secret]) -> Header:
     vmk = vmks[header.epochs.current]
     for _ in range(_TRIES - 1):
         with contextlib.suppress(HeaderChanged):
-            return _save(vault, retire_epochs(_present(vault, header, vmk), vmks), vmk)
-    return _save(vault, retire_epochs(_present(vault, header, vmk), vmks), vmk)
+            return _save(place, retire_epochs(_present(place, header, vmk), vmks), vmk)
+    return _save(place, retire_epochs(_present(place, header, vmk), vmks), vmk)
 
 
-def _present(vault: Path, begun: Header, vmk: Secret) -> Header:
+def _present(place: Place, begun: Header, vmk: Secret) -> Header:
     """The header on disk, proved to be written by someone who has the current volume key, since the rotation was begun."""
-    sealed = store.load(vault).sealed
+    sealed = store.load(place).sealed
     found = sealed.header
     if (
         found.vault_id != begun.vault_id
@@ -145,7 +145,7 @@ def rotate_master(opened: OpenedVault, started: Callable[[Rewrap], None], duty: 
             filesystem.unlock(vmks[epochs.names], epochs.names, vmks, epochs.current)
             run = filesystem.rewrap(needed_epochs(header), duty)
             started(run)
-            complete = run.run(lambda: _finished(opened.path, header, vmks))
+            complete = run.run(lambda: _finished(opened.place, header, vmks))
         finally:
             filesystem.lock()
             filesystem.close()
@@ -154,12 +154,12 @@ def rotate_master(opened: OpenedVault, started: Callable[[Rewrap], None], duty: 
     return Rotated(epochs.current, run.progress, complete)
 
 
-def _finished(vault: Path, header: Header, vmks: Mapping[int, Secret]) -> None:
-    finish(vault, header, vmks)
+def _finished(place: Place, header: Header, vmks: Mapping[int, Secret]) -> None:
+    finish(place, header, vmks)
 
 
-def _save(vault: Path, header: Header, vmk: Secret) -> Header:
+def _save(place: Place, header: Header, vmk: Secret) -> Header:
     """Save a header under the MAC key of its current epoch, after reading it back."""
     with header_key(vmk, header.vault_id) as key:
         parse_file(encode_file(header, key))
-        return store.save(vault, header, key)
+        return store.save(place, header, key)

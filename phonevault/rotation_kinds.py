@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from keyslots.header import Header
+from keyslots.place import Place
 from keyslots.secret import Secret
 
 if TYPE_CHECKING:
@@ -87,8 +87,8 @@ class Kind:
             vault's and new ones for the caller to wipe.
         adopt: gives an unlocked file system in use what was begun, so that what is made from now on needs no work.
         run: the run over an unlocked file system, at some duty.
-        finish: takes what is no longer needed out of the header; vault, the header as begun (other commands may have changed its
-            slots since), all live volume keys.
+        finish: takes what is no longer needed out of the header; the vault and where its header is, the header as begun (other
+            commands may have changed its slots since), all live volume keys.
     """
 
     name: str
@@ -97,7 +97,7 @@ class Kind:
     begin: Callable[[OpenedVault], tuple[Header, dict[int, Secret]]]
     adopt: Callable[[EncryptedFileSystem, Header, Mapping[int, Secret]], None]
     run: Callable[[EncryptedFileSystem, Header, float], Run]
-    finish: Callable[[Path, Header, Mapping[int, Secret]], Header]
+    finish: Callable[[Place, Header, Mapping[int, Secret]], Header]
 
 
 def _adopt_master(filesystem: EncryptedFileSystem, header: Header, vmks: Mapping[int, Secret]) -> None:

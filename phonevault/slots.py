@@ -90,4 +90,4 @@ def save(opened: OpenedVault, header: Header) -> Header:
 
     prove_before_change(opened)
     with header_key(opened.vmk, header.vault_id) as key:
-        return store.save(opened.path, header, key)
+        return store.save(opened.place, header, key)

@@ -22,6 +22,7 @@ from keyslots.envelope import SealedHeader
 from keyslots.errors import NotMine, OtherVault
 from keyslots.header import Header, Slot
 from keyslots.memory import scrub_stack, wipe_str
+from keyslots.place import Place, Where, place_of
 from keyslots.secret import Secret
 from keyslots.slots.passphrase import Cost
 from keyslots.unlock import OpenedHeader, open_slot
@@ -76,16 +77,21 @@ class CreatedVault:
     """A new vault. `wipe` it after the recovery code was shown.
 
     Attributes:
-        path: VAULT.
+        place: VAULT, and where its header is.
         header: as written.
         vmk: volume master key.
         recovery_code: to be shown once; None if no recovery slot was asked for.
     """
 
-    path: Path
+    place: Place
     header: Header
     vmk: Secret
     recovery_code: str | None = field(default=None, repr=False)
+
+    @property
+    def path(self) -> Path:
+        """VAULT."""
+        return self.place.vault
 
     @property
     def vault_id(self) -> bytes:
@@ -105,18 +111,23 @@ class OpenedVault:
     """A vault whose header is verified. `wipe` it as soon as the keys were derived.
 
     Attributes:
-        path: VAULT.
+        place: VAULT, and where its header is.
         header: verified.
         slot: the one that opened it.
         vmks: volume master keys by epoch.
         warnings: what the user should be told about the header's copies.
     """
 
-    path: Path
+    place: Place
     header: Header
     slot: Slot
     vmks: dict[int, Secret]
     warnings: tuple[str, ...] = ()
+
+    @property
+    def path(self) -> Path:
+        """VAULT."""
+        return self.place.vault
 
     @property
     def vmk(self) -> Secret:
@@ -126,7 +137,7 @@ class OpenedVault:
     @property
     def tree(self) -> Path:
         """The ciphertext of the root directory."""
-        return self.path / store.TREE
+        return self.place.tree
 
     def wipe(self) -> None:
         """Wipe all volume master keys."""
@@ -135,7 +146,7 @@ class OpenedVault:
 
 
 def create(
-    vault_dir: Path,
+    where: Where,
     *,
     cipher: str,
     slots: Sequence[PhoneSlotRequest | PassphraseSlotRequest | RecoverySlotRequest],
@@ -144,19 +155,20 @@ def create(
     """Make a vault: header, tree and the root's directory id. On failure nothing of it stays.
 
     Args:
-        vault_dir: a path that does not exist (its parent does), or an empty directory.
+        where: a path that does not exist (its parent does), or an empty directory. A header kept apart is a new file outside of it.
         cipher: `aes-256-gcm` or `aes-256-xts`.
         slots: 1 to 32, at most one of them a recovery slot.
         block_size: bytes of plaintext in a block or data unit; the cipher's default if omitted.
 
     Raises:
-        VaultDirectoryUnusable: `vault_dir` is not empty or cannot be made.
+        VaultDirectoryUnusable: the directory is not empty or cannot be made, or the header cannot be kept there.
         BadParameter, BadPassphrase, KdfMemory: a request is out of bounds.
         HeaderWriteFailed, OSError: disk full, permission, I/O error.
     """
     if sum(isinstance(request, RecoverySlotRequest) for request in slots) > 1:
         raise ValueError("a new vault has at most one recovery slot")
-    _check_target(vault_dir)
+    place = place_of(where)
+    _check_target(place)
     with new_recovery_code() as code:
         requests = [
             _RecoverySlot(code, request.label) if isinstance(request, RecoverySlotRequest) else request
@@ -164,7 +176,7 @@ def create(
         ]
         new = new_header(requests, cipher, block_size)
         try:
-            _write(vault_dir, new)
+            _write(place, new)
         except BaseException:
             new.vmk.wipe()
             raise
@@ -174,24 +186,24 @@ def create(
             shown = text.decode("ascii")
             text[:] = bytes(len(text))
     scrub_stack()
-    return CreatedVault(vault_dir, new.header, new.vmk, shown)
+    return CreatedVault(place, new.header, new.vmk, shown)
 
 
-def open_vault(vault_dir: Path, opener: SlotOpener) -> OpenedVault:
+def open_vault(where: Where, opener: SlotOpener) -> OpenedVault:
     """Read the header, try the opener on each slot, verify the header.
 
     Raises:
-        NotAVault, HeaderDamaged, HeaderTampered, HeaderTooNew, HeaderUnreadable: docs/format.md 1.1.
+        NotAVault, HeaderDamaged, HeaderTampered, HeaderTooNew, HeaderUnreadable, HeaderAway: docs/format.md 1.1, 1.7.
         WrongPassphrase, WrongRecoveryCode, WrongPhone: the secret opens no slot.
         phone_link.errors.LinkError: the phone refused or is gone.
         BadPassphrase, KdfMemory: the passphrase cannot be tried.
     """
-    loaded = store.load(vault_dir)
-    return open_sealed(vault_dir, loaded.sealed, opener, loaded.warnings)
+    loaded = store.load(where)
+    return open_sealed(where, loaded.sealed, opener, loaded.warnings)
 
 
 def open_sealed(
-    vault_dir: Path, sealed: SealedHeader, opener: SlotOpener, warnings: tuple[str, ...] = ()
+    where: Where, sealed: SealedHeader, opener: SlotOpener, warnings: tuple[str, ...] = ()
 ) -> OpenedVault:
     """Try the opener on each slot of a header that was read, and verify the header.
 
@@ -204,17 +216,17 @@ def open_sealed(
         except NotMine:
             continue
         with secret:
-            return _opened(vault_dir, open_slot(sealed, slot, secret), warnings)
+            return _opened(place_of(where), open_slot(sealed, slot, secret), warnings)
     raise opener.wrong_key(sealed.header)
 
 
-def test_slot(vault_dir: Path, opener: SlotOpener) -> Slot:
+def test_slot(where: Where, opener: SlotOpener) -> Slot:
     """Return the slot that `opener` opens, after verifying the header and the tree; all keys are wiped again.
 
     Raises:
         Everything that `open_vault` and `prove` do.
     """
-    opened = open_vault(vault_dir, opener)
+    opened = open_vault(where, opener)
     try:
         prove(opened)
     finally:
@@ -251,12 +263,13 @@ def prove_before_change(opened: OpenedVault) -> None:
         ) from None
 
 
-def _opened(vault_dir: Path, opened: OpenedHeader, warnings: tuple[str, ...]) -> OpenedVault:
-    return OpenedVault(vault_dir, opened.header, opened.slot, opened.vmks, warnings)
+def _opened(place: Place, opened: OpenedHeader, warnings: tuple[str, ...]) -> OpenedVault:
+    return OpenedVault(place, opened.header, opened.slot, opened.vmks, warnings)
 
 
-def _check_target(vault_dir: Path) -> None:
+def _check_target(place: Place) -> None:
     """Refuse early, before a phone is asked or a passphrase derived."""
+    vault_dir = place.vault
     try:
         if os.listdir(vault_dir):
             raise VaultDirectoryUnusable(f"{vault_dir} is not empty")
@@ -265,23 +278,41 @@ def _check_target(vault_dir: Path) -> None:
             raise VaultDirectoryUnusable(f"{vault_dir.parent} does not exist", hint="make it first") from None
     except NotADirectoryError:
         raise VaultDirectoryUnusable(f"{vault_dir} is not a directory") from None
+    if place.apart:
+        _check_header_file(place)
 
 
-def _write(vault_dir: Path, new: NewHeader) -> None:
+def _check_header_file(place: Place) -> None:
+    if place.vault in (place.directory, *place.directory.parents):
+        raise VaultDirectoryUnusable(
+            f"{place.shown} is inside the vault", hint="keep the header elsewhere, or leave --header out"
+        )
+    if not place.directory.is_dir():
+        raise VaultDirectoryUnusable(f"{place.directory} does not exist", hint="make it first")
+    for name in (place.main, place.backup):
+        if os.path.lexists(place.directory / name):
+            raise VaultDirectoryUnusable(
+                f"{place.directory / name} exists already", hint="give a path that does not exist yet"
+            )
+
+
+def _write(place: Place, new: NewHeader) -> None:
     undo: list[Callable[[], None]] = []
+    vault_dir = place.vault
     try:
         if not vault_dir.exists():
             vault_dir.mkdir(mode=0o700)
             undo.append(vault_dir.rmdir)
-        tree = vault_dir / store.TREE
-        tree.mkdir(mode=0o700)
-        undo.append(tree.rmdir)
-        undo.append(_remove(tree, file_name()))
-        write_root_id(tree, new.vmk, new.header.vault_id)
+        place.tree.mkdir(mode=0o700)
+        undo.append(place.tree.rmdir)
+        undo.append(_remove(place.tree, file_name()))
+        write_root_id(place.tree, new.vmk, new.header.vault_id)
+        if place.apart:
+            fsync_directory(vault_dir)  # with a header in it, that does so
         # The header comes last: with it the vault is complete.
-        undo.extend(_remove(vault_dir, name) for name in (store.MAIN, store.BACKUP))
+        undo.extend(_remove(place.directory, name) for name in (place.main, place.backup))
         with header_key(new.vmk, new.header.vault_id) as key:
-            store.save_new(vault_dir, new.header, key)
+            store.save_new(place, new.header, key)
         fsync_directory(vault_dir.parent)
     except BaseException:
         for step in reversed(undo):

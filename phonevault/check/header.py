@@ -1,4 +1,4 @@
-"""The folder VAULT itself: both copies of the header, and what else lies beside the tree (docs/format.md 1)."""
+"""Both copies of the header, and what else lies beside the tree (docs/format.md 1, 1.7)."""
 
 from __future__ import annotations
 
@@ -6,24 +6,23 @@ import os
 import re
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 
 from keyslots import store
 from keyslots.envelope import SealedHeader, verify_mac
 from keyslots.errors import HeaderTampered, KeyslotsError
+from keyslots.place import Place, Where
 from keyslots.secret import Secret
 from phonevault.check.findings import Code, Finding, Flaw
 from phonevault.fs.format.journal import DIRECTORY as JOURNAL
 
 _TEMPORARY = re.compile(re.escape(store.TEMPORARY) + r"[0-9a-f]{16}\Z")
-_OURS = {store.MAIN, store.BACKUP, store.TREE, JOURNAL}
 
 
-def check_header(vault: Path, key: Secret, report: Callable[[Finding], None], *, repair: bool) -> None:
-    """Check both copies and the names in VAULT.
+def check_header(place: Place, key: Secret, report: Callable[[Finding], None], *, repair: bool) -> None:
+    """Check both copies, what a replacement left beside them, and the names in VAULT.
 
     Args:
-        vault: VAULT, whose header was verified.
+        place: the vault, whose header was verified.
         key: header key of the copy that counts.
         report: told of each finding.
         repair: mend what can be mended.
@@ -42,24 +41,35 @@ def check_header(vault: Path, key: Secret, report: Callable[[Finding], None], *,
         report(Finding(flaw.code, None, name, flaw.detail, repaired, failed))
 
     def rewrite(name: str) -> str:
-        store.rewrite_copy(vault, name, key)
+        store.rewrite_copy(place, name, key)
         return "written anew"
 
-    def remove(name: str) -> str:
-        store.remove_leftover(vault, name)
+    def remove(where: Where, name: str) -> str:
+        store.remove_leftover(where, name)
         return "removed"
 
-    for name, flaw in _flaws(store.copies(vault), key):
+    for name, flaw in _flaws(place, store.copies(place), key):
         mendable = flaw.code is not Code.HEADER_COPY_OLD
-        tell(name, flaw, partial(rewrite, name) if mendable else None)
-    for name in sorted(os.listdir(vault)):
+        tell(_shown(place, name), flaw, partial(rewrite, name) if mendable else None)
+    if place.apart:  # of its directory nothing else is ours to judge
+        for name in filter(_TEMPORARY.match, sorted(os.listdir(place.directory))):
+            tell(_shown(place, name), Flaw(Code.LEFTOVER), partial(remove, place, name))
+    ours = {store.TREE, JOURNAL} | (set() if place.apart else {place.main, place.backup})
+    for name in sorted(os.listdir(place.vault)):
         if _TEMPORARY.match(name):
-            tell(name, Flaw(Code.LEFTOVER), partial(remove, name))
-        elif name not in _OURS:
+            tell(name, Flaw(Code.LEFTOVER), partial(remove, place.vault, name))
+        elif name not in ours:
             tell(name, Flaw(Code.FOREIGN))
 
 
-def _flaws(copies: dict[str, SealedHeader | KeyslotsError | None], key: Secret) -> list[tuple[str, Flaw]]:
+def _shown(place: Place, name: str) -> str:
+    """A name in VAULT, or the path of what is kept apart."""
+    return str(place.directory / name) if place.apart else name
+
+
+def _flaws(
+    place: Place, copies: dict[str, SealedHeader | KeyslotsError | None], key: Secret
+) -> list[tuple[str, Flaw]]:
     """What is wrong with which copy. The one that counts was opened, so it is sound."""
     found = []
     for name, copy in copies.items():
@@ -67,16 +77,16 @@ def _flaws(copies: dict[str, SealedHeader | KeyslotsError | None], key: Secret) 
             found.append((name, Flaw(Code.HEADER_COPY_MISSING)))
         elif isinstance(copy, KeyslotsError):
             found.append((name, Flaw(Code.HEADER_COPY_DAMAGED, str(copy))))
-    main, backup = copies[store.MAIN], copies[store.BACKUP]
+    main, backup = copies[place.main], copies[place.backup]
     if isinstance(main, SealedHeader) and isinstance(backup, SealedHeader) and main != backup:
-        found.append((store.BACKUP, _difference(main, backup, key)))
+        found.append((place.backup, _difference(place, main, backup, key)))
     return found
 
 
-def _difference(main: SealedHeader, backup: SealedHeader, key: Secret) -> Flaw:
+def _difference(place: Place, main: SealedHeader, backup: SealedHeader, key: Secret) -> Flaw:
     """An interrupted replacement leaves the next generation in the second copy, which is written first."""
     before, after = main.header.generation, backup.header.generation
-    detail = f"generation {before} in {store.MAIN}, {after} in {store.BACKUP}"
+    detail = f"generation {before} in {place.main}, {after} in {place.backup}"
     if backup.header.vault_id != main.header.vault_id:
         return Flaw(Code.HEADER_COPY_DAMAGED, "it is of another vault")
     if after == before + 1:

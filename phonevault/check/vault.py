@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from keyslots.derive import header_key
 from keyslots.header import Header
 from keyslots.memory import scrub_stack
+from keyslots.place import Place
 from keyslots.secret import Secret
 from phonevault.check.findings import Counts, Finding
 from phonevault.check.header import check_header
@@ -22,7 +22,7 @@ class VaultCheck:
     """One check of a vault that was opened and locked.
 
     Attributes:
-        vault: VAULT.
+        place: VAULT, and where its header is.
         header: verified.
         vmks: volume master keys by epoch; the caller wipes them.
         tree_fd: open on VAULT/tree, locked: exclusively for a repair.
@@ -32,7 +32,7 @@ class VaultCheck:
         counts: what was looked at and found so far; it grows.
     """
 
-    vault: Path
+    place: Place
     header: Header
     vmks: Mapping[int, Secret]
     tree_fd: int
@@ -50,8 +50,8 @@ class VaultCheck:
         """
         header = self.header
         with header_key(self.vmks[header.epochs.current], header.vault_id) as key:
-            check_header(self.vault, key, self._found, repair=self.repair)
-        check_journal(self.vault, self._found, repair=self.repair)
+            check_header(self.place, key, self._found, repair=self.repair)
+        check_journal(self.place.vault, self._found, repair=self.repair)
         keys = CheckKeys(self.vmks, header.vault_id, header.epochs.names)
         try:
             tree = Tree(self.tree_fd, keys, header.cipher, header.block_size)

@@ -16,9 +16,11 @@ from phonevault.cli.info import NO_INTEGRITY
 from phonevault.cli.opening import check_one_way, opened_vault, opening_options
 from phonevault.cli.output import printable, say, show_json, warn
 from phonevault.cli.progress import Rate, rate_shown
+from phonevault.cli.where import Given, vault_argument
 from phonevault.errors import EXIT_REPAIRED, VaultInUse, VaultNotWhole
 
 if TYPE_CHECKING:
+    from keyslots.place import Place
     from phonevault.check.findings import Counts, Finding
     from phonevault.vault import OpenedVault
 
@@ -26,14 +28,14 @@ _UNMOUNT_HINT = "unmount it first: `phonevault unmount MOUNTPOINT`"
 
 
 @click.command()
-@click.argument("vault")
+@vault_argument
 @opening_options
 @click.option(
     "--repair", is_flag=True, help="Mend what can be mended without guessing; nothing is lost by it."
 )
 @click.option("--json", "as_json", is_flag=True, help="The report as JSON.")
 def check(
-    vault: str,
+    vault: Given,
     phone_name: str | None,
     passphrase_file: str | None,
     recovery_file: str | None,
@@ -47,17 +49,16 @@ def check(
     files stay where they are: what is sound of them can still be read. AES-256-XTS has no integrity: its
     contents cannot be checked.
     """
-    from phonevault.daemon.places import canonical_vault, check_cipher
+    from phonevault.daemon.places import check_cipher
 
     check_one_way(phone_name, passphrase_file, recovery_file)
-    path = canonical_vault(vault)
-    _check_is_vault(path)
+    _check_is_vault(vault.place)
     # What is read is told as findings, not as the log of a mount.
     logging.getLogger("phonevault.fs").addHandler(logging.NullHandler())
     logging.getLogger("phonevault.fs").propagate = False
-    tree_fd = _hold(path, repair=repair)
+    tree_fd = _hold(vault.path, repair=repair)
     try:
-        with opened_vault(path, phone_name, passphrase_file, recovery_file) as opened:
+        with opened_vault(vault.place, phone_name, passphrase_file, recovery_file) as opened:
             check_cipher(opened.header.cipher)
             counts = _run(opened, tree_fd, repair=repair, as_json=as_json)
     finally:
@@ -65,11 +66,11 @@ def check(
     _end(counts, repair=repair)
 
 
-def _check_is_vault(path: Path) -> None:
+def _check_is_vault(place: Place) -> None:
     """Say that it is no vault before saying that it has no tree."""
     from keyslots.store import load
 
-    load(path)
+    load(place)
 
 
 def _hold(path: Path, *, repair: bool) -> int:
@@ -102,7 +103,7 @@ def _run(opened: OpenedVault, tree_fd: int, *, repair: bool, as_json: bool) -> C
 
     with rate_shown("checking", lambda: (counts.files, counts.bytes_read)) as rate:
         VaultCheck(
-            opened.path,
+            opened.place,
             opened.header,
             opened.vmks,
             tree_fd,

@@ -10,6 +10,7 @@ import click
 from phonevault.cli.info import cipher_text
 from phonevault.cli.output import note, say, show_json, show_table, warn
 from phonevault.cli.secret_input import prompt_secret, read_secret
+from phonevault.cli.where import canonical_header
 from phonevault.daemon import client
 from phonevault.daemon.protocol import Request
 from phonevault.errors import DaemonGone, LockNotVerified, NotMounted, PhonevaultError
@@ -53,6 +54,8 @@ def _remarks(mount: dict[str, Any]) -> list[str]:
         remarks.append("bound to no phone: stays open until locked")
     if mount["cipher"] != cipher_text(mount["cipher"]):
         remarks.append(cipher_text(mount["cipher"]))
+    if mount.get("header_file"):
+        remarks.append(f"header in {mount['header_file']}")
     if mount["read_only"]:
         remarks.append("read-only")
     return remarks
@@ -116,10 +119,16 @@ def _lock(mountpoint: str) -> None:
     "--passphrase-file", metavar="F", help="With the passphrase in F ('-': standard input or asked)."
 )
 @click.option("--recovery-file", metavar="F", help="With the recovery code in F ('-' as above).")
-def unlock(mountpoint: str, passphrase_file: str | None, recovery_file: str | None) -> None:
+@click.option(
+    "--header", "header_file", metavar="FILE", help="The header, kept apart from the vault, is in FILE now."
+)
+def unlock(
+    mountpoint: str, passphrase_file: str | None, recovery_file: str | None, header_file: str | None
+) -> None:
     """Open a locked folder again, with the phone it was mounted with, a passphrase or a recovery code.
 
-    A folder mounted with a passphrase or a recovery code asks for it again.
+    A folder mounted with a passphrase or a recovery code asks for it again. A header that is kept apart is looked for
+    where it was, and from now on in FILE if that is given.
     """
     if passphrase_file is not None and recovery_file is not None:
         raise click.UsageError("--passphrase-file and --recovery-file exclude each other")
@@ -127,32 +136,32 @@ def unlock(mountpoint: str, passphrase_file: str | None, recovery_file: str | No
 
     forbid_dumps()  # before a secret is read
     place = client.resolve(mountpoint)
+    header = str(canonical_header(header_file) or "")
     if passphrase_file is not None:
         both = client.call(place, Request("status"))["method"] == "phone+passphrase"
-        _unlock_by_secret(
-            place, "phone+passphrase" if both else "passphrase", read_secret(passphrase_file, "passphrase")
-        )
+        method = "phone+passphrase" if both else "passphrase"
+        _unlock_by_secret(place, method, read_secret(passphrase_file, "passphrase"), header)
     elif recovery_file is not None:
-        _unlock_by_secret(place, "recovery", read_secret(recovery_file, "recovery code"))
+        _unlock_by_secret(place, "recovery", read_secret(recovery_file, "recovery code"), header)
     else:
-        _unlock_as_mounted(place)
+        _unlock_as_mounted(place, header)
     say(f"unlocked {place}")
 
 
-def _unlock_as_mounted(place: str) -> None:
+def _unlock_as_mounted(place: str, header: str) -> None:
     now = client.call(place, Request("status"))
     if now["state"] == "unlocked":
         return
     if now["method"] == "phone":
-        client.call(place, Request("unlock", "phone"))
+        client.call(place, Request("unlock", "phone", header=header))
     else:
         what = "recovery code" if now["method"] == "recovery" else "passphrase"
-        _unlock_by_secret(place, now["method"], prompt_secret(what))
+        _unlock_by_secret(place, now["method"], prompt_secret(what), header)
 
 
-def _unlock_by_secret(place: str, method: str, secret: bytearray) -> None:
+def _unlock_by_secret(place: str, method: str, secret: bytearray, header: str) -> None:
     try:
-        client.call(place, Request("unlock", method, len(secret)), secret)
+        client.call(place, Request("unlock", method, len(secret), header), secret)
     finally:
         secret[:] = bytes(len(secret))
 

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import shutil
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -16,9 +14,11 @@ from phonevault.cli.info import cipher_text
 from phonevault.cli.new_passphrase import ask_new_passphrase
 from phonevault.cli.output import note, say
 from phonevault.cli.recovery_output import check_can_be_given, code_file, give_code
+from phonevault.cli.where import Given, vault_argument
 from phonevault.daemon.places import check_cipher
 
 if TYPE_CHECKING:
+    from keyslots.place import Place
     from phone_link.host.phone_book import PairedPhone
     from phone_link.host.session import PhoneSession
     from phonevault.vault import CreatedVault
@@ -27,7 +27,7 @@ CIPHERS = ("aes-256-gcm", "aes-256-xts")
 
 
 @click.command()
-@click.argument("vault")
+@vault_argument
 @click.option(
     "--phone", "phone_name", metavar="NAME", help="The phone that opens it; else the only paired one."
 )
@@ -42,7 +42,7 @@ CIPHERS = ("aes-256-gcm", "aes-256-xts")
     help="aes-256-xts is faster on large files, and notices no change of them.",
 )
 def create(
-    vault: str,
+    vault: Given,
     phone_name: str | None,
     no_phone: bool,
     passphrase_file: str | None,
@@ -51,6 +51,7 @@ def create(
 ) -> None:
     """Make a vault in the new or empty directory VAULT.
 
+    With --header its header goes to the new FILE instead, and every later command with VAULT needs the option.
     It has a recovery code besides the phone. The code is written to a file or shown once on the terminal.
     Each way in is tried before the command says that the vault is there; the phone's user is asked for that.
     """
@@ -60,15 +61,14 @@ def create(
 
     check_cipher(cipher)
     forbid_dumps()
-    path = Path(os.path.abspath(vault))
     check_can_be_given(recovery_file, "--recovery-file")
     phone = _choose_phone(phone_name, no_phone, passphrase_file)
     passphrase = ask_new_passphrase(passphrase_file) if passphrase_file is not None else None
     try:
         with _connected(phone) as session, code_file(recovery_file) as descriptor:
-            made = _make(path, cipher, phone, passphrase)
+            made = _make(vault.place, cipher, phone, passphrase)
             try:
-                with _removed_on_failure(path, made):
+                with _removed_on_failure(made):
                     _try_slots(made, phone, session, passphrase)
                     give_code(made.recovery_code or "", descriptor)
             finally:
@@ -102,7 +102,7 @@ def _connected(phone: PairedPhone | None) -> Iterator[PhoneSession | None]:
         session.close()
 
 
-def _make(path: Path, cipher: str, phone: PairedPhone | None, passphrase: bytearray | None) -> CreatedVault:
+def _make(place: Place, cipher: str, phone: PairedPhone | None, passphrase: bytearray | None) -> CreatedVault:
     from phonevault import vault as vaults
 
     slots: list[vaults.PhoneSlotRequest | vaults.PassphraseSlotRequest | vaults.RecoverySlotRequest] = []
@@ -111,7 +111,7 @@ def _make(path: Path, cipher: str, phone: PairedPhone | None, passphrase: bytear
     if passphrase is not None:
         slots.append(vaults.PassphraseSlotRequest(passphrase))
     slots.append(vaults.RecoverySlotRequest())
-    return vaults.create(path, cipher=cipher, slots=slots)
+    return vaults.create(place, cipher=cipher, slots=slots)
 
 
 def _try_slots(
@@ -125,31 +125,30 @@ def _try_slots(
 
     if phone is not None and session is not None:
         reason = f"make the folder {made.path.name}"
-        vaults.test_slot(made.path, vaults.PhoneOpener(session, phone.fingerprint, reason))
+        vaults.test_slot(made.place, vaults.PhoneOpener(session, phone.fingerprint, reason))
     if passphrase is not None:
-        vaults.test_slot(made.path, vaults.PassphraseOpener(passphrase))
+        vaults.test_slot(made.place, vaults.PassphraseOpener(passphrase))
     if made.recovery_code is None:
         raise RuntimeError("a vault was made without a recovery code")
     opener = vaults.RecoveryOpener(made.recovery_code)
     try:
-        vaults.test_slot(made.path, opener)
+        vaults.test_slot(made.place, opener)
     finally:
         opener.wipe()
 
 
 @contextlib.contextmanager
-def _removed_on_failure(path: Path, made: CreatedVault) -> Iterator[None]:
+def _removed_on_failure(made: CreatedVault) -> Iterator[None]:
     """Take a vault away again whose slots do not open, or whose code could not be given. It is empty."""
     try:
         yield
     except BaseException:
-        from keyslots.store import BACKUP, MAIN, TREE
-
-        shutil.rmtree(path / TREE, ignore_errors=True)
-        for name in (MAIN, BACKUP):
-            (path / name).unlink(missing_ok=True)
+        place = made.place
+        shutil.rmtree(place.tree, ignore_errors=True)
+        for name in (place.main, place.backup):
+            (place.directory / name).unlink(missing_ok=True)
         with contextlib.suppress(OSError):
-            path.rmdir()
+            place.vault.rmdir()
         raise
 
 

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from phonevault.cli.holding import hold_or_say_where
 from phonevault.cli.opening import check_one_way, choose_way, opening_options
 from phonevault.cli.output import say, warn
 from phonevault.cli.secret_input import check_output_file, has_terminal
+from phonevault.cli.where import Given, vault_argument
 from phonevault.errors import PhonevaultError
 
 if TYPE_CHECKING:
@@ -22,29 +27,28 @@ def header() -> None:
 
 
 @header.command()
-@click.argument("vault")
+@vault_argument
 @click.argument("file")
-def backup(vault: str, file: str) -> None:
+def backup(vault: Given, file: str) -> None:
     """Copy the header of VAULT to the new FILE.
 
     It holds no secret, but whoever has it and the secret of one of its slots (a lost phone's, a passphrase you have changed since)
     can open the ciphertext: keep it where you keep the vault, and make it anew after every change of the slots.
     """
     from phonevault import header_copies
-    from phonevault.daemon.places import canonical_vault
 
     check_output_file(Path(file))
-    written = header_copies.backup(canonical_vault(vault), Path(file))
+    written = header_copies.backup(vault.place, Path(file))
     say(f"wrote {file}: header of {vault}, generation {written.generation}")
 
 
 @header.command()
-@click.argument("vault")
+@vault_argument
 @click.argument("file")
 @click.option("--yes", is_flag=True, help="Restore an old header without asking.")
 @opening_options
 def restore(
-    vault: str,
+    vault: Given,
     file: str,
     yes: bool,
     phone_name: str | None,
@@ -58,22 +62,36 @@ def restore(
     """
     from phonevault import header_copies
     from phonevault.daemon.harden import forbid_dumps
-    from phonevault.daemon.places import canonical_vault
     from phonevault.daemon.ways import opener_of
 
     check_one_way(phone_name, passphrase_file, recovery_file)
     forbid_dumps()
-    path = canonical_vault(vault)
-    found = header_copies.compare(path, Path(file))
-    _ask_about(found, yes)
-    way = choose_way(found.backup.header, phone_name, passphrase_file, recovery_file)
-    with opener_of(way, f"restore the header of {path.name}") as opener:
-        opened = header_copies.open_backup(path, found.backup, opener)
-    try:
-        written = header_copies.restore(opened, found.present)
-    finally:
-        opened.wipe()
+    found = header_copies.compare(vault.place, Path(file))
+    with _unmounted(vault, found):
+        _ask_about(found, yes)
+        way = choose_way(found.backup.header, phone_name, passphrase_file, recovery_file)
+        with opener_of(way, f"restore the header of {vault.path.name}") as opener:
+            opened = header_copies.open_backup(vault.place, found.backup, opener)
+        try:
+            written = header_copies.restore(opened, found.present)
+        finally:
+            opened.wipe()
     say(f"restored the header of {vault} from {file}, as generation {written.generation}")
+
+
+@contextlib.contextmanager
+def _unmounted(vault: Given, found: Comparison) -> Iterator[None]:
+    """Keep the vault from being mounted, unless the backup has the volume keys that a mount works with."""
+    if not found.keys_may_differ:
+        yield
+        return
+    lock = hold_or_say_where(
+        vault.path, shared=False, hint="unmount it first: `phonevault unmount MOUNTPOINT`"
+    )
+    try:
+        yield
+    finally:
+        os.close(lock)
 
 
 def _ask_about(found: Comparison, yes: bool) -> None:

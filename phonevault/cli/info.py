@@ -7,29 +7,35 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from phonevault.cli.output import say, show_json, show_table, warn
+from phonevault.cli.where import Given, vault_argument
 
 if TYPE_CHECKING:
     from keyslots.header import Header, Slot
+    from keyslots.place import Place
 
 NO_INTEGRITY = "aes-256-xts"
 
 
 @click.command()
-@click.argument("vault")
+@vault_argument
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
-def info(vault: str, as_json: bool) -> None:
+def info(vault: Given, as_json: bool) -> None:
     """Show what the header of VAULT says. No key is used, so nothing of it is verified."""
     from keyslots.store import load
-    from phonevault.daemon.places import canonical_vault
 
-    path = canonical_vault(vault)
-    loaded = load(path)
+    loaded = load(vault.place)
     for warning in loaded.warnings:
         warn(warning)
     if as_json:
-        show_json({"vault": str(path), **facts(loaded.header), "warnings": list(loaded.warnings)})
+        where = {"vault": str(vault.path), "header_file": header_file(vault.place)}
+        show_json({**where, **facts(loaded.header), "warnings": list(loaded.warnings)})
         return
-    _show(str(path), loaded.header)
+    _show(vault.place, loaded.header)
+
+
+def header_file(place: Place) -> str | None:
+    """The file of a header that is kept apart, as JSON."""
+    return None if place.file is None else str(place.file)
 
 
 def facts(header: Header) -> dict[str, Any]:
@@ -64,8 +70,10 @@ def slot_facts(slot: Slot) -> dict[str, Any]:
     return {**found, "fingerprint": part.fingerprint.hex()} if part is not None else found
 
 
-def _show(path: str, header: Header) -> None:
-    say(f"vault       {path}")
+def _show(place: Place, header: Header) -> None:
+    say(f"vault       {place.vault}")
+    if place.apart:
+        say(f"header      {place.shown}")
     say(f"id          {header.vault_id.hex()}")
     say(f"created     {header.created}, header written {header.generation} times")
     say(f"cipher      {cipher_text(header.cipher)}, blocks of {header.block_size} bytes")

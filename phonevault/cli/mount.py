@@ -12,6 +12,7 @@ import click
 from phonevault.cli.holding import hold_or_say_where
 from phonevault.cli.opening import check_one_way, choose_way, opening_options
 from phonevault.cli.output import note, say, show_error, warn
+from phonevault.cli.where import Given, vault_argument
 from phonevault.errors import EXIT_OK
 from phonevault.paths import log_dir, mount_id
 
@@ -28,7 +29,7 @@ def finite(value: float) -> float:
 
 
 @click.command()
-@click.argument("vault")
+@vault_argument
 @click.argument("mountpoint")
 @opening_options
 @click.option(
@@ -50,7 +51,7 @@ def finite(value: float) -> float:
 @click.option("--dev", is_flag=True, help="Honour device files (root only).")
 @click.option("--no-auto-unlock", is_flag=True, help="After a lock wait for `phonevault unlock`.")
 def mount(
-    vault: str,
+    vault: Given,
     mountpoint: str,
     phone_name: str | None,
     passphrase_file: str | None,
@@ -73,24 +74,23 @@ def mount(
     """
     from keyslots.store import load
     from phonevault.daemon.harden import forbid_dumps
-    from phonevault.daemon.places import canonical_vault, check_cipher, prepare_mountpoint
+    from phonevault.daemon.places import check_cipher, prepare_mountpoint
     from phonevault.daemon.serve import MountPlan
     from phonevault.daemon.state import Policy
 
     check_one_way(phone_name, passphrase_file, recovery_file)
     if (suid or dev) and os.geteuid() != 0:
         raise click.UsageError("--suid and --dev are for root only")
-    path = canonical_vault(vault)
-    header = load(path).header
+    header = load(vault.place).header
     check_cipher(header.cipher)
     # Found out early; the daemon then takes the lock for good.
-    os.close(hold_or_say_where(path, shared=shared or read_only))
-    place, removed = prepare_mountpoint(mountpoint, path)
+    os.close(hold_or_say_where(vault.path, shared=shared or read_only))
+    place, removed = prepare_mountpoint(mountpoint, vault.path)
     if removed:
         note(f"removed the dead mount at {place} that a killed daemon had left")
     policy = Policy(grace_s=grace, auto_unlock=not no_auto_unlock)
     plan = MountPlan(
-        path,
+        vault.place,
         place,
         policy,
         read_only=read_only,
@@ -112,7 +112,7 @@ def mount(
     _in_background(plan, way, vault)
 
 
-def _in_background(plan: MountPlan, way: Callable[[], Way], vault: str) -> None:
+def _in_background(plan: MountPlan, way: Callable[[], Way], vault: Given) -> None:
     from phonevault.daemon.detach import fork_and_wait
     from phonevault.daemon.log import open_log
     from phonevault.daemon.serve import mount_and_serve

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -15,6 +14,7 @@ from phonevault.cli.secret_input import prompt_secret, read_secret
 
 if TYPE_CHECKING:
     from keyslots.header import Header
+    from keyslots.place import Place
     from phonevault.daemon.ways import Way
     from phonevault.vault import OpenedVault
 
@@ -92,12 +92,12 @@ def check_one_way(phone_name: str | None, passphrase_file: str | None, recovery_
 
 @contextlib.contextmanager
 def opened_vault(
-    path: Path, phone_name: str | None, passphrase_file: str | None, recovery_file: str | None
+    place: Place, phone_name: str | None, passphrase_file: str | None, recovery_file: str | None
 ) -> Iterator[OpenedVault]:
     """Open a vault for the time of a command; its keys are wiped at the end.
 
     Args:
-        path: VAULT, canonical.
+        place: VAULT and its header, canonical.
         phone_name: The option `--phone`.
         passphrase_file: The option `--passphrase-file`.
         recovery_file: The option `--recovery-file`.
@@ -112,8 +112,8 @@ def opened_vault(
 
     check_one_way(phone_name, passphrase_file, recovery_file)
     forbid_dumps()
-    way = choose_way(load(path).header, phone_name, passphrase_file, recovery_file)
-    session, opened = open_by(KeySource(path, fingerprint_of(way)), way)
+    way = choose_way(load(place).header, phone_name, passphrase_file, recovery_file)
+    session, opened = open_by(KeySource(place, fingerprint_of(way)), way)
     if session is not None:
         session.close()
     try:

@@ -14,11 +14,10 @@ import click
 
 from phonevault.cli.opening import opened_vault, opening_options
 from phonevault.cli.output import note, printable, say, warn
+from phonevault.cli.where import Given, vault_argument
 from phonevault.errors import EXIT_INTERRUPTED
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from phonevault import rotation
     from phonevault.fs.rewrap import Rewrap
 
@@ -32,11 +31,11 @@ def rotate() -> None:
 
 
 @rotate.command("slot", short_help="Give slots of VAULT a fresh secret.")
-@click.argument("vault")
+@vault_argument
 @click.argument("slot_id", type=click.IntRange(0, 31), metavar="[SLOT]", required=False)
 @opening_options
 def rotate_slot(
-    vault: str,
+    vault: Given,
     slot_id: int | None,
     phone_name: str | None,
     passphrase_file: str | None,
@@ -49,7 +48,7 @@ def rotate_slot(
     from keyslots.edit import rewrap_slot, slot_of
     from phonevault import slots
 
-    with opened_vault(_path(vault), phone_name, passphrase_file, recovery_file) as opened:
+    with opened_vault(vault.place, phone_name, passphrase_file, recovery_file) as opened:
         header = opened.header
         chosen = [slot.id for slot in header.slots] if slot_id is None else [slot_of(header, slot_id).id]
         for number in chosen:
@@ -61,7 +60,7 @@ def rotate_slot(
 
 
 @rotate.command(short_help="Give VAULT a new volume key.")
-@click.argument("vault")
+@vault_argument
 @click.option(
     "--duty",
     type=click.FloatRange(0.01, 1),
@@ -72,7 +71,7 @@ def rotate_slot(
 )
 @opening_options
 def master(
-    vault: str, duty: float, phone_name: str | None, passphrase_file: str | None, recovery_file: str | None
+    vault: Given, duty: float, phone_name: str | None, passphrase_file: str | None, recovery_file: str | None
 ) -> None:
     """Give VAULT, which nobody has mounted, a new volume key, and wrap every file's key under it.
 
@@ -84,10 +83,9 @@ def master(
     from phonevault.daemon.treelock import hold_tree
 
     allow_many_files()  # one for each level of the tree
-    path = _path(vault)
-    lock = hold_tree(path, shared=False)
+    lock = hold_tree(vault.path, shared=False)
     try:
-        with opened_vault(path, phone_name, passphrase_file, recovery_file) as opened:
+        with opened_vault(vault.place, phone_name, passphrase_file, recovery_file) as opened:
             if rotation.is_under_way(opened.header):
                 note("going on with a rotation that was interrupted")
             with contextlib.ExitStack() as stack:
@@ -97,7 +95,7 @@ def master(
     _report(vault, done)
 
 
-def _report(vault: str, done: rotation.Rotated) -> None:
+def _report(vault: Given, done: rotation.Rotated) -> None:
     progress = done.progress
     rate = progress.wrapped / progress.seconds if progress.seconds else progress.wrapped
     say(f"{vault}: volume key {done.epoch}, {progress.wrapped} file keys wrapped anew ({rate:,.0f}/s)")
@@ -141,9 +139,3 @@ def _write_lines(run: Rewrap, ended: threading.Event) -> None:
     while not ended.wait(_REPORT_S):
         progress = run.progress
         note(f"{progress.seen} of {progress.total} files looked at, {progress.wrapped} file keys wrapped")
-
-
-def _path(vault: str) -> Path:
-    from phonevault.daemon.places import canonical_vault
-
-    return canonical_vault(vault)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -15,6 +14,7 @@ from phonevault.cli.new_passphrase import ask_new_passphrase
 from phonevault.cli.opening import opened_vault, opening_options
 from phonevault.cli.output import note, printable, say, show_json, show_table, warn
 from phonevault.cli.recovery_output import check_can_be_given, code_file, give_code
+from phonevault.cli.where import Given, vault_argument
 
 if TYPE_CHECKING:
     from keyslots.build import SlotRequest
@@ -29,9 +29,9 @@ def slot() -> None:
 
 
 @slot.command("list")
-@click.argument("vault")
+@vault_argument
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
-def list_slots(vault: str, as_json: bool) -> None:
+def list_slots(vault: Given, as_json: bool) -> None:
     """Show the slots of VAULT. No key is used, so nothing of it is verified."""
     header = _header(vault)
     found = [slot_facts(item) for item in header.slots]
@@ -43,7 +43,7 @@ def list_slots(vault: str, as_json: bool) -> None:
 
 
 @slot.command(short_help="Add a way into VAULT.")
-@click.argument("vault")
+@vault_argument
 @click.option("--passphrase", "typed", is_flag=True, help="New: a passphrase, asked for twice.")
 @click.option("--new-passphrase-file", metavar="F", help="New: the passphrase in F ('-': standard input).")
 @click.option("--new-phone", metavar="NAME", help="New: a paired phone.")
@@ -53,7 +53,7 @@ def list_slots(vault: str, as_json: bool) -> None:
 @click.option("--unproved", is_flag=True, help="With --new-phone: the phone is not here to try the slot.")
 @opening_options
 def add(
-    vault: str,
+    vault: Given,
     typed: bool,
     new_passphrase_file: str | None,
     new_phone: str | None,
@@ -75,7 +75,7 @@ def add(
         raise click.UsageError(
             "give a passphrase (--passphrase or --new-passphrase-file), --new-phone, both, or --recovery or --new-recovery-file"
         )
-    with opened_vault(_path(vault), phone_name, passphrase_file, recovery_file) as opened:
+    with opened_vault(vault.place, phone_name, passphrase_file, recovery_file) as opened:
         if code:
             made = _add_recovery(opened, new_recovery_file, label)
             say(f"added slot {made}")
@@ -93,11 +93,11 @@ def add(
 
 
 @slot.command()
-@click.argument("vault")
+@vault_argument
 @click.argument("slot_id", type=click.IntRange(0, 31), metavar="SLOT")
 @opening_options
 def remove(
-    vault: str, slot_id: int, phone_name: str | None, passphrase_file: str | None, recovery_file: str | None
+    vault: Given, slot_id: int, phone_name: str | None, passphrase_file: str | None, recovery_file: str | None
 ) -> None:
     """Remove a slot of VAULT, which must be opened through another one.
 
@@ -105,27 +105,29 @@ def remove(
     """
     from phonevault import slots
 
-    with opened_vault(_path(vault), phone_name, passphrase_file, recovery_file) as opened:
+    with opened_vault(vault.place, phone_name, passphrase_file, recovery_file) as opened:
         gone = slots.remove(opened, slot_id)
     say(f"removed slot {gone.id} ({gone.kind}: {printable(gone.label)})")
     note("whoever kept a copy of the old header can still open old copies of the vault through it")
 
 
 @slot.command()
-@click.argument("vault")
+@vault_argument
 @opening_options
-def test(vault: str, phone_name: str | None, passphrase_file: str | None, recovery_file: str | None) -> None:
+def test(
+    vault: Given, phone_name: str | None, passphrase_file: str | None, recovery_file: str | None
+) -> None:
     """Prove that a slot opens VAULT, without mounting it."""
     from phonevault.vault import prove
 
-    with opened_vault(_path(vault), phone_name, passphrase_file, recovery_file) as opened:
+    with opened_vault(vault.place, phone_name, passphrase_file, recovery_file) as opened:
         prove(opened)
         found = opened.slot
     say(f"slot {found.id} ({found.kind}: {printable(found.label)}) opens {vault}")
 
 
 @click.command()
-@click.argument("vault")
+@vault_argument
 @click.option(
     "--new-passphrase-file", metavar="F", help="The new passphrase in F; else it is asked for twice."
 )
@@ -134,7 +136,7 @@ def test(vault: str, phone_name: str | None, passphrase_file: str | None, recove
     metavar="F",
     help="The old passphrase in F ('-': standard input); else it is asked for.",
 )
-def passwd(vault: str, new_passphrase_file: str | None, passphrase_file: str | None) -> None:
+def passwd(vault: Given, new_passphrase_file: str | None, passphrase_file: str | None) -> None:
     """Change a passphrase of VAULT: the slot that the old one opens gets the new one.
 
     The volume key stays: who knew the old passphrase and kept a copy of the old header can still open old copies of the vault.
@@ -144,7 +146,7 @@ def passwd(vault: str, new_passphrase_file: str | None, passphrase_file: str | N
     from phonevault import slots
     from phonevault.vault import PassphraseOpener
 
-    with opened_vault(_path(vault), None, passphrase_file or "-", None) as opened:
+    with opened_vault(vault.place, None, passphrase_file or "-", None) as opened:
         old = opened.slot
         secret = ask_new_passphrase(new_passphrase_file)
         try:
@@ -232,16 +234,10 @@ def _add(opened: OpenedVault, request: SlotRequest, opener: SlotOpener | None) -
     return f"{made.id} ({made.kind}: {printable(made.label)})"
 
 
-def _path(vault: str) -> Path:
-    from phonevault.daemon.places import canonical_vault
-
-    return canonical_vault(vault)
-
-
-def _header(vault: str) -> Header:
+def _header(vault: Given) -> Header:
     from keyslots.store import load
 
-    loaded = load(_path(vault))
+    loaded = load(vault.place)
     for warning in loaded.warnings:
         warn(warning)
     return loaded.header

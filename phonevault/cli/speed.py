@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from phonevault.cli.output import note, printable, say, show_json, show_table
+from phonevault.cli.where import HELP as HEADER_HELP
+from phonevault.cli.where import given
 
 if TYPE_CHECKING:
     from phonevault.speed.ciphers import CipherSpeed
@@ -18,8 +20,9 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("vault", required=False)
+@click.option("--header", "header_file", metavar="FILE", help=HEADER_HELP)
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
-def speed(vault: str | None, as_json: bool) -> None:
+def speed(vault: str | None, header_file: str | None, as_json: bool) -> None:
     """Measure ciphers here, and with VAULT a folder on its file system against a plain directory.
 
     VAULT itself is not opened: a new vault with the same cipher is made beside it, mounted, measured and removed. That
@@ -31,7 +34,7 @@ def speed(vault: str | None, as_json: bool) -> None:
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler)  # what was made is removed
     # The folder first: its child process is forked while there are no other threads.
-    of_folder = _folder(vault) if vault is not None else None
+    of_folder = _folder(vault, header_file) if vault is not None else None
     if sys.stderr.isatty():
         note("measuring the ciphers …")
     of_ciphers = ciphers.measure()
@@ -44,14 +47,14 @@ def speed(vault: str | None, as_json: bool) -> None:
             say(sentence)
 
 
-def _folder(vault: str) -> FolderSpeed:
+def _folder(vault: str, header_file: str | None) -> FolderSpeed:
     from keyslots.store import load
-    from phonevault.daemon.places import canonical_vault, check_cipher
+    from phonevault.daemon.places import check_cipher
     from phonevault.fuse.mount import check_fuse
     from phonevault.speed.folder import measure
 
-    path = canonical_vault(vault)
-    header = load(path).header
+    place = given(vault, header_file).place
+    path, header = place.vault, load(place).header
     check_cipher(header.cipher)
     check_fuse()
     if sys.stderr.isatty():

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from phonevault.errors import PhonevaultError
 
 if TYPE_CHECKING:
+    from keyslots.place import Place
     from phonevault.vault import OpenedVault, SlotOpener
 
 
@@ -23,11 +26,11 @@ class KeySource:
     """Opens the vault of one mount.
 
     Attributes:
-        vault: VAULT.
+        place: VAULT, and where its header is.
         fingerprint: Of the RSA key pinned when the phone was paired (hex), or "" without a phone.
     """
 
-    vault: Path
+    place: Place
     fingerprint: str = ""
 
     def by_phone(self, session: Any, passphrase: bytearray | None = None) -> OpenedVault:
@@ -43,7 +46,7 @@ class KeySource:
         """
         from phonevault.vault import PhoneOpener, PhonePassphraseOpener
 
-        phone = PhoneOpener(session, self.fingerprint, f"open the folder {self.vault.name}")
+        phone = PhoneOpener(session, self.fingerprint, f"open the folder {self.place.vault.name}")
         return self._open(phone if passphrase is None else PhonePassphraseOpener(phone, passphrase))
 
     def by_secret(self, method: str, secret: bytearray) -> OpenedVault:
@@ -69,15 +72,15 @@ class KeySource:
     def _open(self, opener: SlotOpener) -> OpenedVault:
         from phonevault.vault import open_vault
 
-        return open_vault(self.vault, opener)
+        return open_vault(self.place, opener)
 
 
-@dataclass(frozen=True)
+@dataclass
 class Identified:
     """A key source that refuses another vault than the one mounted.
 
     Attributes:
-        source: The key source.
+        source: The key source; another one when the header has moved.
         vault_id: Of the mounted vault.
         cipher: Of the mounted vault.
         block_size: Of the mounted vault, bytes.
@@ -87,6 +90,18 @@ class Identified:
     vault_id: bytes
     cipher: str
     block_size: int
+
+    @contextlib.contextmanager
+    def header_moved(self, file: Path | None) -> Iterator[None]:
+        """Look for the header elsewhere, and from then on if the folder opens so; None: where it was."""
+        before = self.source
+        if file is not None:
+            self.source = replace(before, place=replace(before.place, file=file))
+        try:
+            yield
+        except BaseException:
+            self.source = before
+            raise
 
     def by_phone(self, session: Any, passphrase: bytearray | None = None) -> OpenedVault:
         """As `KeySource.by_phone`; `VaultReplaced` if it is another vault."""
@@ -101,5 +116,5 @@ class Identified:
         found = (header.vault_id, header.cipher, header.block_size)
         if found != (self.vault_id, self.cipher, self.block_size):
             opened.wipe()
-            raise VaultReplaced(f"{self.source.vault} is not the vault that was mounted")
+            raise VaultReplaced(f"{self.source.place.vault} is not the vault that was mounted")
         return opened

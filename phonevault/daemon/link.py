@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from keyslots.errors import KeyslotsError
+from keyslots.errors import HeaderAway, KeyslotsError
 from phone_link.errors import LinkError, PhoneError
 from phonevault.daemon import state
 from phonevault.daemon.clock import boottime_s
@@ -217,6 +217,10 @@ class Link:
         except LinkError as error:
             self._sink.keys_failed(error, refused=False, ticket=ticket)
             raise
+        except HeaderAway as error:
+            # Its medium may come back as the phone does: asked for again with each sign of life, silently.
+            self._sink.keys_failed(error, refused=False, ticket=ticket)
+            return
         except (KeyslotsError, PhonevaultError, OSError) as error:
             self._sink.keys_failed(error, refused=True, ticket=ticket)
             return

@@ -8,13 +8,15 @@ ends.
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import asdict, dataclass
 from typing import Any, NoReturn
 
 from phonevault.errors import ControlError, ErrorReport
 
 VERSION = 1
-MAX_REQUEST_BYTES = 512
+MAX_REQUEST_BYTES = 32768
+MAX_PATH_BYTES = 4096
 MAX_ANSWER_BYTES = 1 << 20
 MAX_SECRET_BYTES = 1024
 
@@ -30,11 +32,13 @@ class Request:
         op: One of `OPERATIONS`.
         method: For "unlock": one of `METHODS`; else "".
         secret_bytes: For "unlock": how many raw bytes follow the line (0 for the phone); else 0.
+        header: For "unlock": absolute path of a header that is kept apart and has moved; else "".
     """
 
     op: str
     method: str = ""
     secret_bytes: int = 0
+    header: str = ""
 
 
 Answer = dict[str, Any]
@@ -43,7 +47,10 @@ Answer = dict[str, Any]
 def encode_request(request: Request) -> bytes:
     """Return the line for a request."""
     _check(request)
-    return _line({"version": VERSION, **asdict(request)})
+    fields = asdict(request)
+    if not request.header:  # a daemon that does not know the member takes every request without it
+        del fields["header"]
+    return _line({"version": VERSION, **fields})
 
 
 def parse_request(line: bytes) -> Request:
@@ -54,11 +61,11 @@ def parse_request(line: bytes) -> Request:
         members.
     """
     fields = _object(line, MAX_REQUEST_BYTES)
-    if set(fields) != {"version", "op", "method", "secret_bytes"}:
+    if set(fields) - {"header"} != {"version", "op", "method", "secret_bytes"} or fields.get("header") == "":
         raise ControlError("control request with unknown or missing members")
     if fields["version"] != VERSION or isinstance(fields["version"], bool):
         raise ControlError("control request of another version", "restart the mount with this version")
-    request = Request(fields["op"], fields["method"], fields["secret_bytes"])
+    request = Request(fields["op"], fields["method"], fields["secret_bytes"], fields.get("header", ""))
     _check(request)
     return request
 
@@ -101,12 +108,24 @@ def _check(request: Request) -> None:
     unlock = request.op == "unlock"
     if request.method not in (METHODS if unlock else ("",)):
         raise ControlError("control request with an unknown method")
+    _check_header(request.header, allowed=unlock)
     needs_secret = unlock and request.method != "phone"
     if type(request.secret_bytes) is not int:
         raise ControlError("control request with a malformed length")
     low, high = (1, MAX_SECRET_BYTES) if needs_secret else (0, 0)
     if not low <= request.secret_bytes <= high:
         raise ControlError(f"a secret must have 1 to {MAX_SECRET_BYTES} bytes")
+
+
+def _check_header(path: object, *, allowed: bool) -> None:
+    if not isinstance(path, str) or (path and not allowed):
+        raise ControlError("control request with a malformed header")
+    try:
+        raw = os.fsencode(path)
+    except UnicodeEncodeError:
+        raise ControlError("control request with a malformed header") from None
+    if path and (not path.startswith("/") or "\0" in path or len(raw) > MAX_PATH_BYTES):
+        raise ControlError("control request with a malformed header")
 
 
 def _object(line: bytes, limit: int) -> dict[str, Any]:

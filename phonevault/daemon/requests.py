@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from phonevault.daemon.clock import boottime_s
@@ -73,18 +74,27 @@ class Requests:
                 return self._supervisor.ask_lock(Cause.USER).wait(LOCK_WAIT_S)
             case "unmount":
                 return self._supervisor.ask_unmount().wait(UNMOUNT_WAIT_S)
-        if request.method == "phone":
+        moved = Path(request.header) if request.header else None
+        if moved is not None and self._supervisor.status.state is not State.LOCKED:
+            raise UnlockImpossible(f"it is not locked but {self._supervisor.status.state.value}")
+        with self._keys.header_moved(moved):
+            return self._unlock(request.method, secret)
+
+    def _unlock(self, method: str, secret: bytearray) -> Answer:
+        if method == "phone":
             return self._unlock_by_phone(None)
-        if request.method == "phone+passphrase":
+        if method == "phone+passphrase":
             return self._unlock_by_phone(bytearray(secret))
-        return self._unlock_by_secret(request.method, secret)
+        return self._unlock_by_secret(method, secret)
 
     def status(self) -> Answer:
         """The object of `status --json`; answered at once, whatever the supervisor is doing."""
         status, fixed = self._supervisor.status, self._description
+        header = self._keys.source.place.file
         left_s = None if status.deadline_s is None else round(max(0.0, status.deadline_s - boottime_s()), 1)
         answer: dict[str, Any] = {
             "vault": fixed.vault,
+            "header_file": None if header is None else str(header),
             "mountpoint": fixed.mountpoint,
             "state": status.state.value,
             "phone": fixed.phone,

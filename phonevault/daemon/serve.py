@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from keyslots.errors import OtherVault
 from phonevault.daemon import state
 from phonevault.daemon.clock import boottime_s
 from phonevault.daemon.control import ControlServer
@@ -25,11 +26,13 @@ from phonevault.daemon.supervisor import Supervisor
 from phonevault.daemon.treelock import hold_tree
 from phonevault.daemon.volume import Volume
 from phonevault.daemon.ways import PhoneWay, Way, fingerprint_of, open_by
+from phonevault.fs.errors import DirectoryIdDamaged
 from phonevault.fs.format.journal import DIRECTORY as JOURNAL
 from phonevault.fuse.errors import FuseError
 from phonevault.paths import control_socket_name, runtime_dir
 
 if TYPE_CHECKING:
+    from keyslots.place import Place
     from phonevault.fs.filesystem import EncryptedFileSystem
     from phonevault.fuse.session import Session
     from phonevault.vault import OpenedVault
@@ -43,7 +46,7 @@ class MountPlan:
     """What `phonevault mount` was told.
 
     Attributes:
-        vault: Canonical path of VAULT.
+        place: VAULT and its header, canonical.
         mountpoint: Canonical path, checked.
         policy: When to lock and unlock.
         read_only: The kernel refuses every change.
@@ -53,7 +56,7 @@ class MountPlan:
         dev: Device files open; for root only.
     """
 
-    vault: Path
+    place: Place
     mountpoint: Path
     policy: Policy
     read_only: bool = False
@@ -61,6 +64,11 @@ class MountPlan:
     shared: bool = False
     suid: bool = False
     dev: bool = False
+
+    @property
+    def vault(self) -> Path:
+        """VAULT."""
+        return self.place.vault
 
 
 def mount_and_serve(
@@ -94,7 +102,7 @@ def _serve(plan: MountPlan, way: Way, ready: Callable[[], None], warn: Callable[
     try:
         warming = threading.Thread(target=_warm, name="warm")
         warming.start()
-        source = KeySource(plan.vault, fingerprint_of(way))
+        source = KeySource(plan.place, fingerprint_of(way))
         session, opened = open_by(source, way)
         warming.join()
         try:
@@ -134,6 +142,9 @@ def _mounted(
         )
     try:
         give_keys(filesystem, opened)
+    except DirectoryIdDamaged as error:
+        filesystem.close()
+        raise _other_header(plan.place, error) from error
     except BaseException:
         filesystem.close()
         raise
@@ -152,6 +163,16 @@ def _mounted(
             control.close()
             if link is not None:
                 link.stop()
+
+
+def _other_header(place: Place, error: DirectoryIdDamaged) -> DirectoryIdDamaged | OtherVault:
+    """Keys that do not open the tree's root: of a header that is kept apart it may be the wrong one."""
+    if not place.apart:
+        return error
+    return OtherVault(
+        f"the header {place.shown} does not open the tree of {place.vault}",
+        hint="is it that of another vault, or of an older key? else the root's id is damaged: `phonevault check`",
+    )
 
 
 def _until_unmounted(
@@ -206,7 +227,7 @@ def _recover(plan: MountPlan, warn: Callable[[str], None]) -> None:
     """
     from phonevault.fs.recovery import recover
 
-    found = recover(plan.vault / JOURNAL, plan.vault / "tree", shared=plan.shared, look_only=plan.read_only)
+    found = recover(plan.vault / JOURNAL, plan.place.tree, shared=plan.shared, look_only=plan.read_only)
     if found.put_back:
         warn(f"the last mount was killed: {found.put_back} half-done write(s) were undone")
     if found.waiting:

@@ -272,8 +272,12 @@ class Supervisor:
 
     def _unlock_failed(self, error: BaseException | None) -> None:
         report = describe(error) if error is not None else None
-        self._last_error = report.message if report is not None else "unlocking failed"
-        log(f"unlocking failed: {self._last_error}")
+        before, self._last_error = (
+            self._last_error,
+            report.message if report is not None else "unlocking failed",
+        )
+        if self._last_error != before:  # a header that is away fails with every sign of life
+            log(f"unlocking failed: {self._last_error}")
         waiting, self._waiting = self._waiting, []
         for reply in waiting:
             reply.fail(error or UnlockImpossible(self._last_error))

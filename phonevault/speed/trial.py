@@ -152,12 +152,13 @@ def _serve(home: Path, code: bytearray, writer: int, parent: int) -> NoReturn:
 
 
 def _mount(home: Path, code: bytearray, writer: int) -> None:
+    from keyslots.place import Place
     from phonevault.daemon.serve import MountPlan, mount_and_serve
     from phonevault.daemon.state import Policy
     from phonevault.daemon.ways import SecretWay
 
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # the daemon's log
     os.environ["XDG_RUNTIME_DIR"] = str(home / "run")  # the user's `status` does not show it
-    plan = MountPlan(home / "vault", home / "folder", Policy(grace_s=10, auto_unlock=False))
+    plan = MountPlan(Place(home / "vault"), home / "folder", Policy(grace_s=10, auto_unlock=False))
     ready, warn = (lambda: os.write(writer, b"ready\n")), (lambda _text: None)
     mount_and_serve(plan, SecretWay("recovery", code), ready, warn)  # type: ignore[arg-type]

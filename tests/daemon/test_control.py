@@ -28,6 +28,10 @@ REQUESTS = st.one_of(
     st.sampled_from([Request(op) for op in ("status", "lock", "unmount")]),
     st.just(Request("unlock", "phone")),
     st.builds(Request, st.just("unlock"), st.sampled_from(["passphrase", "recovery"]), st.integers(1, 1024)),
+    st.builds(
+        lambda path: Request("unlock", "phone", header="/" + os.fsdecode(path)),
+        st.binary(max_size=4095).map(lambda raw: raw.replace(b"\0", b"/")),
+    ),
 )
 
 
@@ -58,6 +62,13 @@ def test_hostile_bytes_are_refused_or_understood(line: bytes) -> None:
         {"op": ["lock"]},
         {"method": "phone"},
         {"secret_bytes": 1},
+        {"header": ""},
+        {"header": "/f"},
+        {"op": "unlock", "method": "phone", "header": "relative"},
+        {"op": "unlock", "method": "phone", "header": "/a\0b"},
+        {"op": "unlock", "method": "phone", "header": "/" + 4096 * "a"},
+        {"op": "unlock", "method": "phone", "header": "/\ud800"},
+        {"op": "unlock", "method": "phone", "header": ["/f"]},
         {"secret_bytes": "0"},
         {"secret_bytes": False},
         {"more": 1},
