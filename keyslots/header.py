@@ -226,7 +226,7 @@ def _parse(value: object) -> Header:
     return Header(
         vault_id=exact_hex(fields["vault_id"], VAULT_ID_BYTES, "vault_id"),
         generation=integer(fields["generation"], 1, MAX_GENERATION, "generation"),
-        created=_parse_created(fields["created"]),
+        created=point_in_time(fields["created"], "created"),
         cipher=cipher,
         block_size=block_size,
         epochs=epochs,
@@ -276,7 +276,7 @@ def _parse_slot(value: object, epochs: Epochs) -> Slot:
     return Slot(
         id=integer(fields["id"], 0, MAX_SLOTS - 1, "a slot's id"),
         label=check_label(fields["label"]),
-        created=_parse_created(fields["created"]),
+        created=point_in_time(fields["created"], "created"),
         kem=parse_kem(fields["kem"]),
         keys=keys,
     )
@@ -303,12 +303,17 @@ def check_label(value: object) -> str:
     return label
 
 
-def _parse_created(value: object) -> str:
-    text = string(value, "created")
+def point_in_time(value: object, where: str) -> str:
+    """Return `value` if it is an existing point in time, `YYYY-MM-DDThh:mm:ssZ`.
+
+    Raises:
+        SchemaError: it is not.
+    """
+    text = string(value, where)
     try:
         if _CREATED.fullmatch(text) is None:
             raise ValueError
         datetime.datetime.fromisoformat(text[:-1])
     except ValueError:
-        raise SchemaError("created is not a point in time") from None
+        raise SchemaError(f"{where} is not a point in time") from None
     return text

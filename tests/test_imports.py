@@ -46,17 +46,20 @@ ROOMS: dict[str, tuple[str, ...]] = {
     ),
     "phonevault.rotation": ("keyslots", "phonevault.vault", "phonevault.fs"),
     "phonevault.rotation_kinds": ("keyslots", "phonevault.vault", "phonevault.fs", "phonevault.rotation"),
+    "phonevault.kdf_cost": ("keyslots",),
+    "phonevault.slot_use": ("keyslots",),
     "phonevault.slots": ("keyslots", "phonevault.openers", "phonevault.vault"),
     "phonevault.daemon": (
         "keyslots",
         "phonevault.fs",
         "phonevault.fuse",
+        "phonevault.slot_use",
         "phonevault.vault",
         "phonevault.rotation_kinds",
         "phone_link.host",
     ),
     "phonevault.doctor": ("phonevault.fuse", "phone_link.host", "phone_link.transport"),
-    "phonevault.speed": ("keyslots", "phonevault.vault", "phonevault.daemon"),
+    "phonevault.speed": ("keyslots", "phonevault.kdf_cost", "phonevault.vault", "phonevault.daemon"),
 }
 ROOMS["phonevault.cli"] = tuple(
     room for room in ROOMS if room not in ("phone_link.phone", "phone_link.virtual")

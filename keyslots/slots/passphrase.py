@@ -27,7 +27,7 @@ MAX_WORK_KIB = 16 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """Cost of Argon2id. The default takes about 0.4 s on two cores of 2020 and 256 MiB.
+    """Cost of Argon2id. The default, for who does not measure: about 0.4 s on two cores of 2020, and 256 MiB.
 
     Attributes:
         memory_kib: memory in KiB.

@@ -11,7 +11,7 @@ import click
 
 from phonevault.cli import phones
 from phonevault.cli.info import cipher_text
-from phonevault.cli.new_passphrase import ask_new_passphrase
+from phonevault.cli.new_passphrase import ask_new_passphrase, cost_here
 from phonevault.cli.output import note, say
 from phonevault.cli.recovery_output import check_can_be_given, code_file, give_code
 from phonevault.cli.where import Given, vault_argument
@@ -109,7 +109,7 @@ def _make(place: Place, cipher: str, phone: PairedPhone | None, passphrase: byte
     if phone is not None:
         slots.append(vaults.PhoneSlotRequest(phone.public_key_der, label=phone.name))
     if passphrase is not None:
-        slots.append(vaults.PassphraseSlotRequest(passphrase))
+        slots.append(vaults.PassphraseSlotRequest(passphrase, cost=cost_here()))
     slots.append(vaults.RecoverySlotRequest())
     return vaults.create(place, cipher=cipher, slots=slots)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -63,11 +64,19 @@ def cipher_text(cipher: str) -> str:
 
 def slot_facts(slot: Slot) -> dict[str, Any]:
     """What a header says of a slot, as JSON."""
-    from keyslots.header import phone_part
+    from keyslots.header import passphrase_part, phone_part
 
-    found = {"id": slot.id, "kind": slot.kem.kind, "label": slot.label, "created": slot.created}
-    part = phone_part(slot.kem)
-    return {**found, "fingerprint": part.fingerprint.hex()} if part is not None else found
+    found: dict[str, Any] = {
+        "id": slot.id,
+        "kind": slot.kem.kind,
+        "label": slot.label,
+        "created": slot.created,
+    }
+    if (phone := phone_part(slot.kem)) is not None:
+        found["fingerprint"] = phone.fingerprint.hex()
+    if (typed := passphrase_part(slot.kem)) is not None:
+        found["argon2id"] = asdict(typed.cost)
+    return found
 
 
 def _show(place: Place, header: Header) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from typing import TYPE_CHECKING
 
 import click
 
@@ -10,8 +11,12 @@ from phonevault.cli.output import warn
 from phonevault.cli.secret_input import STANDARD_INPUT, has_terminal, prompt_secret, read_secret
 from phonevault.errors import SecretInputError
 
+if TYPE_CHECKING:
+    from keyslots.header import Header
+    from keyslots.slots.passphrase import Cost
+
 STRONG_ENOUGH = 3
-"""Of zxcvbn's 0 … 4: 10^8 guesses, some months of Argon2id at the default cost."""
+"""Of zxcvbn's 0 … 4: 10^8 guesses, years of Argon2id at a second each."""
 
 _ESTIMATED_CHARACTERS = 72
 """What zxcvbn looks at; more only makes a passphrase stronger."""
@@ -38,6 +43,13 @@ def ask_new_passphrase(source: str | None) -> bytearray:
         secret[:] = bytes(len(secret))
         raise
     return secret
+
+
+def cost_here(header: Header | None = None, replaced: int | None = None) -> Cost:
+    """Return what a new passphrase is to cost on this computer (`phonevault.kdf_cost.new_cost`)."""
+    from phonevault import kdf_cost
+
+    return kdf_cost.new_cost(header, replaced)
 
 
 def _ask_if_weak(secret: bytearray, *, typed: bool) -> None:

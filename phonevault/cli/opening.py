@@ -109,6 +109,7 @@ def opened_vault(
     from phonevault.daemon.harden import forbid_dumps
     from phonevault.daemon.keys import KeySource
     from phonevault.daemon.ways import fingerprint_of, open_by
+    from phonevault.slot_use import note_use
 
     check_one_way(phone_name, passphrase_file, recovery_file)
     forbid_dumps()
@@ -117,6 +118,7 @@ def opened_vault(
     if session is not None:
         session.close()
     try:
+        note_use(opened.header, opened.slot)
         for warning in opened.warnings:
             warn(warning)
         yield opened

@@ -10,7 +10,7 @@ import click
 
 from phonevault.cli import phones
 from phonevault.cli.info import slot_facts
-from phonevault.cli.new_passphrase import ask_new_passphrase
+from phonevault.cli.new_passphrase import ask_new_passphrase, cost_here
 from phonevault.cli.opening import opened_vault, opening_options
 from phonevault.cli.output import note, printable, say, show_json, show_table, warn
 from phonevault.cli.recovery_output import check_can_be_given, code_file, give_code
@@ -32,14 +32,29 @@ def slot() -> None:
 @vault_argument
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
 def list_slots(vault: Given, as_json: bool) -> None:
-    """Show the slots of VAULT. No key is used, so nothing of it is verified."""
+    """Show the slots of VAULT. No key is used, so nothing of it is verified.
+
+    The last use is the one by you on this computer; the vault itself does not remember any.
+    """
+    from phonevault.slot_use import last_use
+
     header = _header(vault)
-    found = [slot_facts(item) for item in header.slots]
+    found = [{**slot_facts(item), "last_used": last_use(header, item)} for item in header.slots]
     if as_json:
         show_json(found)
         return
-    rows = [(str(s["id"]), s["kind"], s["label"], s["created"], s.get("fingerprint", "")[:16]) for s in found]
-    show_table(("slot", "kind", "label", "made", "key"), rows)
+    rows = [
+        (
+            str(s["id"]),
+            s["kind"],
+            s["label"],
+            s["created"],
+            s["last_used"] or "–",
+            s.get("fingerprint", "")[:16],
+        )
+        for s in found
+    ]
+    show_table(("slot", "kind", "label", "made", "last use here", "key"), rows)
 
 
 @slot.command(short_help="Add a way into VAULT.")
@@ -150,7 +165,7 @@ def passwd(vault: Given, new_passphrase_file: str | None, passphrase_file: str |
         old = opened.slot
         secret = ask_new_passphrase(new_passphrase_file)
         try:
-            request = PassphraseSlotRequest(secret, old.label)
+            request = PassphraseSlotRequest(secret, old.label, cost_here(opened.header, old.id))
             slots.change(
                 opened,
                 lambda vault: replace_slot(vault.header, vault.vmks, old.id, request),
@@ -168,7 +183,8 @@ def _add_passphrase(opened: OpenedVault, secret: bytearray, label: str | None) -
     from keyslots.build import PassphraseSlotRequest
     from phonevault.vault import PassphraseOpener
 
-    return _add(opened, PassphraseSlotRequest(secret, label or "passphrase"), PassphraseOpener(secret))
+    request = PassphraseSlotRequest(secret, label or "passphrase", cost_here(opened.header))
+    return _add(opened, request, PassphraseOpener(secret))
 
 
 def _add_phone(
@@ -184,7 +200,10 @@ def _add_phone(
     request: SlotRequest = PhoneSlotRequest(phone.public_key_der, label or phone.name)
     if secret is not None:
         request = PhonePassphraseSlotRequest(
-            phone.public_key_der, secret, label or f"{phone.name} and a passphrase"
+            phone.public_key_der,
+            secret,
+            label or f"{phone.name} and a passphrase",
+            cost_here(opened.header),
         )
     if unproved:
         return _add(opened, request, None)

@@ -30,6 +30,7 @@ from phonevault.fs.errors import DirectoryIdDamaged
 from phonevault.fs.format.journal import DIRECTORY as JOURNAL
 from phonevault.fuse.errors import FuseError
 from phonevault.paths import control_socket_name, runtime_dir
+from phonevault.slot_use import note_use
 
 if TYPE_CHECKING:
     from keyslots.place import Place
@@ -106,6 +107,7 @@ def _serve(plan: MountPlan, way: Way, ready: Callable[[], None], warn: Callable[
         session, opened = open_by(source, way)
         warming.join()
         try:
+            note_use(opened.header, opened.slot)
             _mounted(plan, way, source, session, opened, ready, warn)
         finally:
             opened.wipe()
@@ -150,7 +152,7 @@ def _mounted(
         raise
     opened.wipe()
     with _fuse_session(plan, filesystem) as session:
-        volume = Volume(str(plan.mountpoint), session, filesystem, lambda keys: give_keys(filesystem, keys))
+        volume = Volume(str(plan.mountpoint), session, filesystem, lambda keys: _unlock(filesystem, keys))
         first = state.unlocked(phone_session is not None, boottime_s())
         supervisor = Supervisor(volume, plan.policy, first)
         link = _link(way, keys, supervisor, phone_session)
@@ -253,6 +255,12 @@ def give_keys(filesystem: Any, opened: OpenedVault) -> None:
     """Unlock a file system with an opened vault; the caller wipes the vault's keys."""
     epochs = opened.header.epochs
     filesystem.unlock(opened.vmks[epochs.names], epochs.names, opened.vmks, epochs.current)
+
+
+def _unlock(filesystem: EncryptedFileSystem, opened: OpenedVault) -> None:
+    """Unlock again, and record it: in a thread nobody waits for, as the record may lie in a folder that does not answer."""
+    give_keys(filesystem, opened)
+    threading.Thread(target=note_use, args=(opened.header, opened.slot), name="note", daemon=True).start()
 
 
 @contextlib.contextmanager

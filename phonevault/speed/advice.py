@@ -15,7 +15,7 @@ def advise(ciphers: CipherSpeed, folder: FolderSpeed | None) -> list[str]:
     """Return one sentence a subject."""
     found = [_hardware(ciphers), _cipher(ciphers)]
     if ciphers.passphrase_s is None:
-        found.append("There is not enough free memory for the default cost of a passphrase slot (256 MiB).")
+        found.append("There is not enough free memory for a new passphrase slot (64 MiB).")
     elif ciphers.passphrase_s > SLOW_PASSPHRASE_S:
         found.append(
             f"A passphrase takes {ciphers.passphrase_s:.1f} s to open a vault here: a phone slot is quicker."

@@ -12,6 +12,7 @@ from support.computer import Computer
 from support.needs import need_fuse
 from support.terminal import OnTerminal
 
+from keyslots.place import Place
 from phonevault.cli import new_passphrase, opening, recovery_output, secret_input
 from phonevault.daemon import serve
 from phonevault.daemon.state import Policy
@@ -71,7 +72,7 @@ def test_the_secret_of_a_mount_is_wiped_if_the_vault_is_in_use(
     way: Way = SecretWay("passphrase", typed)
     if phone:
         way = PhoneWay("pocket", "00" * 32, lambda _: pytest.fail("the phone was asked"), typed)
-    plan = serve.MountPlan(tmp_path, tmp_path, Policy())
+    plan = serve.MountPlan(Place(tmp_path), tmp_path, Policy())
     for module, name in (
         (serve, "forbid_dumps"),
         (serve, "allow_many_files"),

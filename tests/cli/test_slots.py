@@ -6,11 +6,13 @@ import json
 import re
 
 import pytest
-from support.computer import Computer
+from support.computer import Computer, wait_until
 from support.needs import need_fuse
 from support.terminal import OnTerminal
 
 from keyslots import store
+from keyslots.slots.passphrase import Cost
+from phonevault.kdf_cost import LEAST
 
 GOOD = "four random words: orbit velvet quarry lantern"
 
@@ -74,6 +76,52 @@ def test_a_new_recovery_code_opens_and_its_file_is_never_overwritten(computer: C
     assert out.read_bytes() == before
     computer.run("slot", "add", computer.vault, "--recovery", *by_code(computer), code=5)  # no terminal
     assert len(slots(computer)) == 3
+
+
+def used(computer: Computer) -> list[str | None]:
+    found = json.loads(computer.run("slot", "list", computer.vault, "--json").stdout)
+    return [slot["last_used"] for slot in found]
+
+
+@pytest.mark.mount
+def test_the_last_use_of_each_slot_is_remembered_but_not_in_the_vault(computer: Computer) -> None:
+    need_fuse()
+    records = computer.root / "home" / "state" / "phonevault" / "slots"
+    before = {name: (computer.vault / name).read_bytes() for name in (store.MAIN, store.BACKUP)}
+    assert used(computer) == [None, None]
+    computer.run("slot", "test", computer.vault, *by_code(computer))
+    assert used(computer)[0] is None
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", used(computer)[1] or "")
+    assert used(computer)[1] in computer.run("slot", "list", computer.vault).stdout
+    computer.start_phone()
+    computer.mount("--phone", "pocket")
+    assert None not in used(computer)
+    for file in records.iterdir():
+        file.write_bytes(b"rot")
+    assert used(computer) == [None, None]
+    computer.run("lock", computer.place)
+    computer.run("unlock", computer.place)
+    wait_until(lambda: used(computer)[0] is not None)  # the daemon does not wait for it
+    assert used(computer)[1] is None
+    computer.run("unmount", computer.place)
+    assert {name: (computer.vault / name).read_bytes() for name in before} == before
+
+
+def test_a_new_passphrase_costs_what_this_computer_bears(computer: Computer) -> None:
+    """The real program; the other tests run it with the least cost that a header may say."""
+    computer.measures_passphrases = True
+    first, second = write(computer, "p1", GOOD), write(computer, "p2", GOOD + " again")
+    computer.run("slot", "add", computer.vault, "--new-passphrase-file", first, *by_code(computer))
+    computer.run("passwd", computer.vault, "--passphrase-file", first, "--new-passphrase-file", second)
+    other = computer.root / "other"
+    argv = ("--no-phone", "--passphrase-file", first, "--recovery-file", computer.root / "other-code")
+    computer.run("create", other, *argv)
+    for vault, number in ((computer.vault, 2), (other, 0)):
+        slot = json.loads(computer.run("slot", "list", vault, "--json").stdout)[number]
+        cost = Cost(**slot["argon2id"])
+        cost.check()
+        assert cost.memory_kib >= LEAST.memory_kib
+        assert cost.iterations >= LEAST.iterations
 
 
 def test_bad_calls_change_nothing(computer: Computer) -> None:
