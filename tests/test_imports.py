@@ -44,6 +44,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
         "phonevault.fs",
         "phonevault.vault",
     ),
+    "phonevault.revocation": ("keyslots", "phonevault.vault"),
     "phonevault.rotation": ("keyslots", "phonevault.vault", "phonevault.fs"),
     "phonevault.rotation_kinds": ("keyslots", "phonevault.vault", "phonevault.fs", "phonevault.rotation"),
     "phonevault.kdf_cost": ("keyslots",),

@@ -92,7 +92,11 @@ def check_one_way(phone_name: str | None, passphrase_file: str | None, recovery_
 
 @contextlib.contextmanager
 def opened_vault(
-    place: Place, phone_name: str | None, passphrase_file: str | None, recovery_file: str | None
+    place: Place,
+    phone_name: str | None,
+    passphrase_file: str | None,
+    recovery_file: str | None,
+    among: Header | None = None,
 ) -> Iterator[OpenedVault]:
     """Open a vault for the time of a command; its keys are wiped at the end.
 
@@ -101,6 +105,7 @@ def opened_vault(
         phone_name: The option `--phone`.
         passphrase_file: The option `--passphrase-file`.
         recovery_file: The option `--recovery-file`.
+        among: A header with the slots that may open it; those of the vault if omitted.
 
     Raises:
         KeyslotsError, LinkError, SecretInputError: It does not open.
@@ -113,7 +118,7 @@ def opened_vault(
 
     check_one_way(phone_name, passphrase_file, recovery_file)
     forbid_dumps()
-    way = choose_way(load(place).header, phone_name, passphrase_file, recovery_file)
+    way = choose_way(among or load(place).header, phone_name, passphrase_file, recovery_file)
     session, opened = open_by(KeySource(place, fingerprint_of(way)), way)
     if session is not None:
         session.close()

@@ -20,6 +20,7 @@ from phonevault.errors import EXIT_INTERRUPTED
 if TYPE_CHECKING:
     from phonevault import rotation
     from phonevault.fs.rewrap import Rewrap
+    from phonevault.vault import OpenedVault
 
 _REPORT_S = 5.0
 _REDRAW_S = 0.2
@@ -88,11 +89,18 @@ def master(
         with opened_vault(vault.place, phone_name, passphrase_file, recovery_file) as opened:
             if rotation.is_under_way(opened.header):
                 note("going on with a rotation that was interrupted")
-            with contextlib.ExitStack() as stack:
-                done = rotation.rotate_master(opened, lambda run: stack.enter_context(_watched(run)), duty)
+            done = run_master(opened, duty)
     finally:
         os.close(lock)
     _report(vault, done)
+
+
+def run_master(opened: OpenedVault, duty: float) -> rotation.Rotated:
+    """As `rotation.rotate_master`, with its progress shown, and stopped by Ctrl-C between two files."""
+    from phonevault import rotation
+
+    with contextlib.ExitStack() as stack:
+        return rotation.rotate_master(opened, lambda run: stack.enter_context(_watched(run)), duty)
 
 
 def _report(vault: Given, done: rotation.Rotated) -> None:

@@ -14,6 +14,7 @@ from phonevault.cli.new_passphrase import ask_new_passphrase, cost_here
 from phonevault.cli.opening import opened_vault, opening_options
 from phonevault.cli.output import note, printable, say, show_json, show_table, warn
 from phonevault.cli.recovery_output import check_can_be_given, code_file, give_code
+from phonevault.cli.revoke import revoke
 from phonevault.cli.where import Given, vault_argument
 
 if TYPE_CHECKING:
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
 @click.group()
 def slot() -> None:
     """List, add, remove and test the ways into a vault."""
+
+
+slot.add_command(revoke)
 
 
 @slot.command("list")

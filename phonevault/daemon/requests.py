@@ -33,6 +33,7 @@ class Description:
         cipher: As in the header.
         read_only: Mounted read-only.
         crash_safe: The death of this process at any moment loses nothing that was acknowledged.
+        phone_key: Fingerprint of the phone's RSA key, hex, or None.
     """
 
     vault: str
@@ -42,6 +43,7 @@ class Description:
     cipher: str
     read_only: bool
     crash_safe: bool = True
+    phone_key: str | None = None
 
 
 class Requests:
@@ -98,6 +100,7 @@ class Requests:
             "mountpoint": fixed.mountpoint,
             "state": status.state.value,
             "phone": fixed.phone,
+            "phone_key": fixed.phone_key,
             "pid": os.getpid(),
             "method": fixed.method,
             "cause": status.cause.value if status.cause is not None else None,

@@ -17,6 +17,7 @@ from phonevault.daemon import state
 from phonevault.daemon.clock import boottime_s
 from phonevault.daemon.control import ControlServer
 from phonevault.daemon.harden import allow_many_files, forbid_dumps
+from phonevault.daemon.header_watch import HeaderWatch
 from phonevault.daemon.keys import Identified, KeySource
 from phonevault.daemon.link import Link, Phone, PhoneSession
 from phonevault.daemon.log import log
@@ -159,10 +160,14 @@ def _mounted(
         description = _description(plan, way, header.cipher, crash_safe=filesystem.crash_safe)
         requests = Requests(description, plan.policy, supervisor, keys, link)
         control = ControlServer(runtime_dir(), control_socket_name(str(plan.mountpoint)), requests)
+        watch = HeaderWatch(lambda: keys.source.place, fingerprint_of(way), supervisor)
         try:
+            if link is not None:
+                watch.start()
             _until_unmounted(supervisor, session, link, control, ready)
         finally:
             control.close()
+            watch.stop()
             if link is not None:
                 link.stop()
 
@@ -216,8 +221,9 @@ def _link(way: Way, keys: Identified, supervisor: Supervisor, session: PhoneSess
 def _description(plan: MountPlan, way: Way, cipher: str, *, crash_safe: bool) -> Description:
     phone = way.name if isinstance(way, PhoneWay) else None
     method = way.method
+    key = fingerprint_of(way) or None
     return Description(
-        str(plan.vault), str(plan.mountpoint), method, phone, cipher, plan.read_only, crash_safe
+        str(plan.vault), str(plan.mountpoint), method, phone, cipher, plan.read_only, crash_safe, key
     )
 
 

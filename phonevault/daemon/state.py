@@ -30,6 +30,7 @@ class Cause(Enum):
     PHONE = "locked by the phone"
     SUSPEND = "the computer slept"
     REFUSED = "unlocking was refused or failed"
+    NO_SLOT = "its phone has no slot any more"
 
     @property
     def reopens_by_itself(self) -> bool:

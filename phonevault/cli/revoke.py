@@ -1,0 +1,295 @@
+"""`phonevault slot revoke`: a phone is lost or stolen."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from phonevault.cli import phones
+from phonevault.cli.opening import opened_vault, opening_options
+from phonevault.cli.output import note, printable, say, show_json, warn
+from phonevault.cli.where import Given, vault_argument
+from phonevault.errors import EXIT_INTERRUPTED, NotMounted, PhonevaultError
+
+if TYPE_CHECKING:
+    from keyslots.header import Header, Slot
+    from keyslots.place import Place
+    from phonevault.vault import OpenedVault
+
+_FINGERPRINT = re.compile("[0-9a-f]{16,64}")
+"""As `slot list` shows it, or more of it."""
+
+_STILL = {
+    "files": "an old copy of the header, reads every file",
+    "names": "an old copy of the header, reads names, links and extended attributes, new ones too",
+    "known-file-keys": "an old copy of the header and of a file, reads that file, what is written into it later too",
+    "damaged-files": "an old copy of the header, has the keys of the damaged files",
+    "old-copies": "an old copy of the vault (a backup, a snapshot, a service's history), reads that copy",
+}
+"""What the phone's key is still good for: whoever has the phone and …"""
+
+_UNMOUNT = "the phone's slots are gone; unmount the folder, and the same command changes the volume key"
+
+
+@dataclass(frozen=True)
+class _Lost:
+    """The phone that is to open nothing any more.
+
+    Attributes:
+        name: In the book of this computer, or as the user gave it.
+        fingerprint: Of its RSA key, hex, or the first digits of it.
+        paired: It is in the book.
+    """
+
+    name: str
+    fingerprint: str
+    paired: bool
+
+
+@dataclass
+class _Outcome:
+    """What became of it so far, told at once or, as JSON, at the end.
+
+    Attributes:
+        place: VAULT and its header, canonical.
+        lost: The phone.
+        quiet: Nothing is told but as JSON.
+        members: Further members of the JSON.
+        still: What the phone's key is good for: keys of `_STILL`.
+    """
+
+    place: Place
+    lost: _Lost
+    quiet: bool
+    members: dict[str, Any] = field(default_factory=dict)
+    still: tuple[str, ...] = ()
+
+    def say(self, text: str) -> None:
+        """A result."""
+        if not self.quiet:
+            say(text)
+
+    def note(self, text: str) -> None:
+        """What to know about it."""
+        if not self.quiet:
+            note(text)
+
+    def tell_what_is_left(self) -> None:
+        """Say what the phone's key still opens, as things stand."""
+        self.note(f"closed to {printable(self.lost.name)}: files made from now on. Whoever has the phone and")
+        for what in self.still:
+            self.note("  " + _STILL[what])
+
+    def show(self) -> None:
+        """The JSON, if that was asked for."""
+        if self.quiet:
+            fixed = {
+                "vault": str(self.place.vault),
+                "phone": self.lost.name,
+                "fingerprint": self.lost.fingerprint,
+            }
+            show_json({**fixed, **self.members, "still_open": list(self.still)})
+
+
+@click.command(short_help="Shut a lost phone out of VAULT.")
+@vault_argument
+@click.argument("phone")
+@click.option("--forget", is_flag=True, help="Forget the pairing with it, too.")
+@click.option(
+    "--duty",
+    type=click.FloatRange(0.01, 1),
+    default=1,
+    show_default=True,
+    metavar="SHARE",
+    help="Work only this share of the time.",
+)
+@click.option("--json", "as_json", is_flag=True, help="What became of it, as JSON.")
+@opening_options
+def revoke(
+    vault: Given,
+    phone: str,
+    forget: bool,
+    duty: float,
+    as_json: bool,
+    phone_name: str | None,
+    passphrase_file: str | None,
+    recovery_file: str | None,
+) -> None:
+    """Shut a lost or stolen PHONE out of VAULT: its slots go, and the volume key changes.
+
+    PHONE is a paired phone's name, or the key of its slot as `slot list` shows it. VAULT is opened by another way. A folder that
+    the phone holds open is locked. Each step says what the phone's key is still good for. Interrupted, the same command goes on.
+    """
+    from keyslots.store import load
+    from phonevault import revocation
+
+    header = load(vault.place).header
+    lost = _lost(phone, header)
+    rest = revocation.without(header, lost.fingerprint)  # before anybody is asked for anything
+    if phone_name is not None and phones.phone_book().get(phone_name).fingerprint.startswith(
+        lost.fingerprint
+    ):
+        raise click.UsageError("the lost phone itself cannot be the way in: give another one")
+    outcome = _Outcome(vault.place, lost, as_json)
+    with opened_vault(vault.place, phone_name, passphrase_file, recovery_file, among=rest) as opened:
+        now = revocation.take_out(opened, lost.fingerprint)
+        try:
+            not_locked = _slots_gone(outcome, opened, now)
+            _change_keys(outcome, now, duty)
+            _forget(outcome, forget)
+            if not_locked is not None:
+                raise not_locked
+        finally:
+            now.wipe()
+            outcome.show()
+
+
+# -- who is meant -------------------------------------------------------------------------------------------------
+
+
+def _lost(phone: str, header: Header) -> _Lost:
+    """Find the phone by its name in the book, or by its key.
+
+    Raises:
+        UnknownPhone: neither.
+    """
+    from phone_link.errors import UnknownPhone
+    from phonevault.rotation import is_under_way
+
+    book = phones.phone_book().list()
+    for known in book:
+        if known.name == phone:
+            return _Lost(phone, known.fingerprint, True)
+    key = phone.lower()
+    if _FINGERPRINT.fullmatch(key):
+        paired = {known.fingerprint: known.name for known in book}
+        found = {whole for whole in phones.phone_fingerprints(header) | set(paired) if whole.startswith(key)}
+        if len(found) == 1:
+            whole = found.pop()
+            return _Lost(paired.get(whole, phone), whole, whole in paired)
+        if not found and is_under_way(header):
+            return _Lost(phone, key, False)  # an interrupted run has taken its slots away
+    raise UnknownPhone(
+        f"no paired phone is called {phone!r}, and no slot has such a key",
+        hint="`phonevault slot list VAULT` shows the keys of slots (16 digits or more), `phonevault phone list` the phones",
+    )
+
+
+# -- the steps ----------------------------------------------------------------------------------------------------
+
+
+def _slots_gone(outcome: _Outcome, before: OpenedVault, now: OpenedVault) -> PhonevaultError | None:
+    """Tell of the header that was written, and lock what the phone holds open; returns what went wrong with that."""
+    from phonevault import revocation, rotation
+
+    lost = outcome.lost
+    outcome.still = ("files", "names", "old-copies")
+    gone = revocation.slots_of(before.header, lost.fingerprint)
+    outcome.members |= {"removed_slots": [_facts(slot) for slot in gone], "stage": "slots"}
+    outcome.members |= {"epoch": now.header.epochs.current, "forgotten": False}
+    for slot in gone:
+        outcome.say(f"removed slot {slot.id} ({slot.kind}: {printable(slot.label)})")
+    if not gone:
+        under_way = rotation.is_under_way(now.header)
+        more = ": going on with the rotation that is under way" if under_way else " (any more)"
+        outcome.note(f"{printable(lost.name)} has no slot in it{more}")
+    outcome.note("old copies of the header still give whoever has the phone the key of every file")
+    outcome.members["locked"], failed = _lock_folders(outcome)
+    found = revocation.old_headers(outcome.place, now.header.vault_id, lost.fingerprint)
+    outcome.members["old_headers"] = [str(path) for path in found]
+    for path in found:
+        warn(f"{path} is an old header that {printable(lost.name)} opens: remove it")
+    return failed
+
+
+def _facts(slot: Slot) -> dict[str, Any]:
+    return {"id": slot.id, "kind": slot.kind, "label": slot.label}
+
+
+def _lock_folders(outcome: _Outcome) -> tuple[list[str], PhonevaultError | None]:
+    """Lock the folders of this user that the phone holds open or could open, and wait until their keys are wiped.
+
+    Daemons of other users and computers notice by themselves that their phone has no slot any more.
+
+    Returns:
+        Their mount points, and what went wrong with one, if anything did.
+    """
+    from phonevault.daemon import client
+    from phonevault.daemon.protocol import Request
+
+    locked: list[str] = []
+    failed: PhonevaultError | None = None
+    for mount in client.find_mounts():
+        status = mount.status
+        is_its = str(status.get("phone_key") or "").startswith(outcome.lost.fingerprint)
+        if not mount.alive or mount.vault != str(outcome.place.vault) or not is_its:
+            continue
+        if status["state"] == "unlocked" and not status["bound_to_phone"]:
+            continue  # opened by a passphrase or a code meanwhile
+        try:
+            # A locked one, too: so the phone's answer to a question that was put before comes too late.
+            client.call(mount.mountpoint, Request("lock"))
+        except NotMounted:
+            continue
+        except PhonevaultError as error:
+            warn(f"{mount.mountpoint} may be open still: {error}")
+            failed = failed or error
+            continue
+        locked.append(mount.mountpoint)
+        outcome.say(f"locked {mount.mountpoint}")
+    return locked, failed
+
+
+def _change_keys(outcome: _Outcome, now: OpenedVault, duty: float) -> None:
+    """Wrap every file's key under the new volume key.
+
+    Raises:
+        VaultInUse: somebody has mounted it.
+        Exit: it was stopped.
+    """
+    from phonevault.cli.holding import hold_or_say_where
+    from phonevault.cli.rotate import run_master
+    from phonevault.daemon.harden import allow_many_files
+
+    allow_many_files()  # one for each level of the tree
+    lock = hold_or_say_where(outcome.place.vault, shared=False, hint=_UNMOUNT)
+    try:
+        done = run_master(now, duty)
+    finally:
+        os.close(lock)
+    progress = done.progress
+    outcome.members |= {
+        "epoch": done.epoch,
+        "file_keys_wrapped": progress.wrapped,
+        "damaged": progress.damaged,
+    }
+    outcome.say(f"{outcome.place.vault}: volume key {done.epoch}, {progress.wrapped} file keys wrapped anew")
+    if not done.complete and progress.seen < progress.total:
+        note("stopped before the end; the same command goes on")
+        raise click.exceptions.Exit(EXIT_INTERRUPTED)
+    outcome.members["stage"] = "master"
+    outcome.still = ("names", "known-file-keys", "old-copies")
+    if progress.damaged:
+        warn(
+            f"{progress.damaged} damaged file headers could not be: their key stays that of the older volume key"
+        )
+        outcome.still = ("names", "known-file-keys", "damaged-files", "old-copies")
+    outcome.tell_what_is_left()
+
+
+def _forget(outcome: _Outcome, forget: bool) -> None:
+    lost = outcome.lost
+    if not lost.paired:
+        return
+    if forget:
+        phones.phone_book().forget(lost.name)
+        outcome.members["forgotten"] = True
+        outcome.say(f"forgot {printable(lost.name)}")
+    else:
+        outcome.note(
+            f"{printable(lost.name)} is still paired with this computer: --forget, or `phonevault phone forget`"
+        )

@@ -1,0 +1,130 @@
+"""Taking a lost phone's ways in out of a vault, and what its key still opens afterwards (docs/threat-model.md, section 6).
+
+The slots go and a new volume key comes in one write of the header. So a vault without the phone whose rotation is under way is one in
+which a revocation was interrupted, and doing it again goes on with it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from keyslots import store
+from keyslots.derive import header_key
+from keyslots.envelope import MAX_FILE_BYTES, encode_file, parse_file
+from keyslots.epochs import begin_epoch
+from keyslots.errors import HeaderDamaged, HeaderTampered, HeaderTooNew, LastSlot
+from keyslots.header import Header, Slot, phone_part
+
+if TYPE_CHECKING:
+    from keyslots.place import Place
+    from phonevault.vault import OpenedVault
+
+
+def slots_of(header: Header, fingerprint: str) -> tuple[Slot, ...]:
+    """The slots in which a phone takes part: alone, or together with a passphrase.
+
+    Args:
+        header: of the vault.
+        fingerprint: of the phone's RSA key, hex; its first digits suffice, as everywhere here.
+    """
+    parts = ((slot, phone_part(slot.kem)) for slot in header.slots)
+    return tuple(slot for slot, part in parts if part and part.fingerprint.hex().startswith(fingerprint))
+
+
+def without(header: Header, fingerprint: str) -> Header:
+    """The header without a phone's slots.
+
+    Raises:
+        LastSlot: no other way in is left.
+    """
+    gone = slots_of(header, fingerprint)
+    kept = tuple(slot for slot in header.slots if slot not in gone)
+    if not kept:
+        raise LastSlot(
+            "no other way into the vault is left without this phone",
+            hint="with the phone still at hand: `phonevault slot add VAULT --recovery`; without it nothing opens the vault",
+        )
+    return dataclasses.replace(header, slots=kept)
+
+
+def take_out(opened: OpenedVault, fingerprint: str) -> OpenedVault:
+    """Write a header without a phone's slots and with a new volume key, in one step.
+
+    A rotation that was under way began with the phone's slots, so its volume key is not new enough: there is one more.
+
+    Args:
+        opened: the vault, opened by another way.
+        fingerprint: of the phone's RSA key, hex.
+
+    Returns:
+        The vault as it is then, for the caller to wipe; ``opened`` itself if the phone has no slot in it.
+
+    Raises:
+        LastSlot: the phone opened it, or nobody else is left.
+        OtherVault: the header does not open this tree.
+        HeaderChanged, HeaderBusy, HeaderWriteFailed, BadParameter: as for `keyslots.store.save`. Nothing has changed then.
+    """
+    from phonevault.vault import prove_before_change
+
+    gone = slots_of(opened.header, fingerprint)
+    if not gone:
+        return opened
+    rest = without(opened.header, fingerprint)
+    if opened.slot in gone:
+        raise LastSlot(
+            "the phone opened the vault for this command: no other slot is known to work",
+            hint="open it by another way: --phone, --passphrase-file or --recovery-file",
+        )
+    prove_before_change(opened)
+    header, epoch, vmk = begin_epoch(rest, opened.vmks)
+    try:
+        with header_key(vmk, header.vault_id) as key:
+            parse_file(encode_file(header, key))
+            saved = store.save(opened.place, header, key)
+    except BaseException:
+        vmk.wipe()
+        raise
+    return dataclasses.replace(opened, header=saved, vmks={**opened.vmks, epoch: vmk})
+
+
+def old_headers(place: Place, vault_id: bytes, fingerprint: str) -> list[Path]:
+    """The files in a vault, and beside a header kept apart, that are headers of it with a slot of the phone.
+
+    Backups are such files, and conflict copies of a tool that synchronises.
+
+    Args:
+        place: the vault; of its directories only what lies in them itself is looked at.
+        vault_id: of the vault.
+        fingerprint: of the phone's RSA key, hex.
+
+    Raises:
+        OSError: a directory cannot be read.
+    """
+    directories = dict.fromkeys((place.vault, place.directory))
+    return [path for directory in directories for path in _old_headers(directory, vault_id, fingerprint)]
+
+
+def _old_headers(directory: Path, vault_id: bytes, fingerprint: str) -> Iterator[Path]:
+    for path in sorted(directory.iterdir()):
+        with contextlib.suppress(OSError, HeaderDamaged, HeaderTampered, HeaderTooNew):
+            header = parse_file(_read(path)).header
+            if header.vault_id == vault_id and slots_of(header, fingerprint):
+                yield path
+
+
+def _read(path: Path) -> bytes:
+    """A file that can be a header by its size; what is none (a directory, a link, a FIFO) is an OSError or damaged."""
+    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        found = os.fstat(fd)
+        if not stat.S_ISREG(found.st_mode) or found.st_size > MAX_FILE_BYTES:
+            raise HeaderDamaged(f"{path} is no header")
+        return os.pread(fd, MAX_FILE_BYTES + 1, 0)
+    finally:
+        os.close(fd)
