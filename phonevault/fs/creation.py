@@ -17,10 +17,10 @@ from dataclasses import dataclass
 
 from phonevault.fs import sidecars
 from phonevault.fs.core import Core
-from phonevault.fs.format import dirid
+from phonevault.fs.format import dirid, names
 from phonevault.fs.nodes import Node
 from phonevault.fs.permissions import NewObject
-from phonevault.fs.removal import remove_leftover
+from phonevault.fs.removal import remove_leftover, without_id
 from phonevault.fs.small_files import temporary_name, write_new
 from phonevault.fs.syscalls import RENAME_NOREPLACE, rename
 from phonevault.fuse.request import Request
@@ -70,18 +70,39 @@ def make_object(core: Core, parent: Node, name: bytes, owner: Owner, make: Make)
     encoded = core.encoded(parent, name)
     handle = core.nodes.directory(parent)
     if core.owns(owner.uid, owner.gid) and owner.new.access is None:
-        with sidecars.named(handle.fd, encoded) as stored:
-            return stored, make(stored, handle.fd)
+        return _make_in_place(handle.fd, encoded, make)
     temporary = temporary_name()
     fd = make(temporary, handle.fd)
     try:
         furnish(core, fd, owner, handle.fd)
         return _move_in(handle.fd, temporary, encoded, _place_object), fd
     except OSError:
+        _take_back(handle.fd, fd, temporary, names.stored_name(encoded))
         os.close(fd)
-        with contextlib.suppress(OSError):
-            os.unlink(temporary, dir_fd=handle.fd)
         raise
+
+
+def _make_in_place(directory_fd: int, encoded: str, make: Make) -> tuple[str, int]:
+    fd = None
+    try:
+        with sidecars.named(directory_fd, encoded) as stored:
+            fd = make(stored, directory_fd)
+        return stored, fd
+    except OSError:
+        if fd is not None:  # another host took the sidecar away, and it cannot be made again
+            _take_back(directory_fd, fd, names.stored_name(encoded))
+            os.close(fd)
+        raise
+
+
+def _take_back(directory_fd: int, fd: int, *places: str) -> None:
+    """Remove an object from wherever it is of two places; what somebody else has put there stays."""
+    made = os.fstat(fd)
+    for place in places:
+        with contextlib.suppress(OSError):
+            if os.path.samestat(os.stat(place, dir_fd=directory_fd, follow_symlinks=False), made):
+                os.unlink(place, dir_fd=directory_fd)
+                sidecars.drop(directory_fd, place)
 
 
 def make_directory(core: Core, parent: Node, name: bytes, owner: Owner) -> tuple[str, int, bytes]:
@@ -107,11 +128,27 @@ def make_directory(core: Core, parent: Node, name: bytes, owner: Owner) -> tuple
         os.fchmod(fd, stat.S_IMODE(owner.new.mode) | inherited)
         return _move_in(handle.fd, temporary, encoded, _place_directory), fd, directory_id
     except OSError:
+        with contextlib.suppress(OSError):
+            _take_back_directory(handle.fd, fd, temporary, names.stored_name(encoded))
         if fd is not None:
             os.close(fd)
-        with contextlib.suppress(OSError):
-            remove_leftover(handle.fd, temporary)
         raise
+
+
+def _take_back_directory(directory_fd: int, fd: int | None, temporary: str, stored: str) -> None:
+    """Remove a directory that did not come into place, or whose sidecar cannot be made again. Not one that has entries already.
+
+    Raises:
+        OSError: of the backing store.
+    """
+    with contextlib.suppress(FileNotFoundError):
+        remove_leftover(directory_fd, temporary)
+        return
+    found = os.stat(stored, dir_fd=directory_fd, follow_symlinks=False)
+    if fd is not None and os.path.samestat(found, os.fstat(fd)):
+        with without_id(directory_fd, stored):
+            os.rmdir(stored, dir_fd=directory_fd)
+        sidecars.drop(directory_fd, stored)
 
 
 def make_and_pin(make: Callable[[str, int], None]) -> Make:

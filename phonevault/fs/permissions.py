@@ -6,9 +6,11 @@ Between a list and a mode there is no moment, a crash included, that grants more
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import stat
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from weakref import WeakKeyDictionary
@@ -58,10 +60,20 @@ class Permissions:
         self._directory = directory
         self._cached = cached
         self._defaults: WeakKeyDictionary[Node, Acl | None] = WeakKeyDictionary()
+        self._changes = 0
+        self._lock = threading.Lock()
 
     def forget(self) -> None:
         """Drop the lists that are remembered (at a lock)."""
-        self._defaults.clear()
+        with self._lock:
+            self._changes += 1
+            self._defaults.clear()
+
+    def _forget_default(self, node: Node) -> None:
+        """A default list has changed. What is being read at the moment may be the old one, and is not remembered."""
+        with self._lock:
+            self._changes += 1
+            self._defaults.pop(node, None)
 
     # -- new objects --------------------------------------------------------------------------------------
 
@@ -106,14 +118,22 @@ class Permissions:
             os.chmod(ciphertext, stat.S_IMODE(mode))
 
     def _default(self, parent: Node) -> Acl | None:
-        """The default list of a directory."""
+        """The default list of a directory.
+
+        The kernel lets nobody create in a directory while its list is set; but it makes nameless files (O_TMPFILE) at any moment.
+        """
         if not self._xattrs.available:
             return None
-        if self._cached and parent in self._defaults:
-            return self._defaults[parent]
+        if self._cached:
+            with contextlib.suppress(KeyError):
+                return self._defaults[parent]
+        changes = self._changes
         handle = self._directory(parent)
         found = self._find(path_of(handle.fd), stat.S_IFDIR, ACL_DEFAULT)
-        self._defaults[parent] = found
+        if self._cached:
+            with self._lock:
+                if changes == self._changes:
+                    self._defaults[parent] = found
         return found
 
     # -- changes ------------------------------------------------------------------------------------------
@@ -153,8 +173,10 @@ class Permissions:
         except AclInvalid:
             raise OSError(errno.EINVAL, "no access control list") from None
         if name == ACL_DEFAULT:
-            self._defaults.pop(node, None)
-            self._xattrs.set(ciphertext, node.mode, ACL_DEFAULT, acl.pack(given.entries))
+            try:
+                self._xattrs.set(ciphertext, node.mode, ACL_DEFAULT, acl.pack(given.entries))
+            finally:
+                self._forget_default(node)
             return
         with mode_changes:
             old = stat.S_IMODE(os.stat(ciphertext).st_mode)
@@ -170,9 +192,11 @@ class Permissions:
 
     def remove_list(self, ciphertext: Ciphertext, node: Node, name: bytes) -> None:
         """Remove a list, if there is one; the mode stays as it is."""
-        if name == ACL_DEFAULT:
-            self._defaults.pop(node, None)
-        self._xattrs.discard(ciphertext, node.mode, name)
+        try:
+            self._xattrs.discard(ciphertext, node.mode, name)
+        finally:
+            if name == ACL_DEFAULT:
+                self._forget_default(node)
 
     def _find(self, ciphertext: Ciphertext, kind: int, name: bytes) -> Acl | None:
         raw = self._xattrs.find(ciphertext, kind, name)

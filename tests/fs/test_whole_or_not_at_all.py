@@ -18,11 +18,12 @@ import pytest
 from support.direct_tree import DirectTree
 from support.steps import killed_before, watch
 
-from phonevault.fs import creation
+from phonevault.fs import creation, sidecars
 from phonevault.fs.acl import Entry, Tag, pack
 from phonevault.fs.core import Core
 from phonevault.fs.format import links, names
 from phonevault.fs.requests import renames
+from phonevault.fs.small_files import exists
 from phonevault.fs.syscalls import RENAME_EXCHANGE, RENAME_NOREPLACE
 
 L, M = b"l" * 200, b"m" * 255
@@ -263,6 +264,50 @@ def fails_at(step: int, tree: DirectTree, change: Operation) -> tuple[bool, bool
     gc.collect()
     assert len(os.listdir("/proc/self/fd")) == before
     return reached, True
+
+
+# -- another host removes a sidecar at the worst moment, and it cannot be made again ---------------------------
+
+
+def without_its_sidecar(patch: pytest.MonkeyPatch) -> None:
+    """The sidecar is gone when it is looked at again, after the object came into place; and the disk is full."""
+    put, made = sidecars.put_durably, []
+
+    def gone(name: str, directory_fd: int) -> bool:
+        if made and name.endswith(names.LONG_SUFFIX):
+            os.unlink(name, dir_fd=directory_fd)
+            return False
+        return exists(name, directory_fd)
+
+    def once(name: str, data: bytes, directory_fd: int, *, replace: bool) -> None:
+        if made:
+            raise OSError(errno.ENOSPC, "full")
+        made.append(name)
+        put(name, data, directory_fd, replace=replace)
+
+    patch.setattr(sidecars, "exists", gone)
+    patch.setattr(sidecars, "put_durably", once)
+
+
+@pytest.mark.parametrize(
+    "kind",
+    ["create, long", "create, for another", "mkdir, long", "mkdir, for another", "mknod", "symlink", "symlink, for another"],
+)  # fmt: skip
+def test_what_has_lost_its_sidecar_while_it_was_made_is_not_left_nor_held(tmp_path: Path, kind: str) -> None:
+    if "for another" in kind and os.geteuid() != 0:
+        pytest.skip("not applicable: only root makes objects for others")
+    tree = DirectTree(tmp_path / "tree")
+    before = tree.view()
+    gc.collect()
+    held = len(os.listdir("/proc/self/fd"))
+    with pytest.MonkeyPatch.context() as patch:
+        without_its_sidecar(patch)
+        with pytest.raises(OSError, match="full"):
+            OPERATIONS[kind][1](tree)
+    gc.collect()
+    assert len(os.listdir("/proc/self/fd")) == held
+    assert tree.view() == before
+    check_ciphertext(tmp_path / "tree", leftovers=False)
 
 
 # -- a backing store that knows no RENAME_NOREPLACE (NFS), played by refusing the flag -----------------------
