@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
+from cryptography.hazmat.primitives.ciphers.aead import AESSIV
+
 from phonevault.fs import attributes, directory_ids
 from phonevault.fs.contents.gcm_file import GcmFile
 from phonevault.fs.contents.sparse_file import SparseFile
@@ -21,7 +23,7 @@ from phonevault.fs.keys import TreeKeys
 from phonevault.fs.long_links import LongLinks
 from phonevault.fs.nodes import Node, NodeTable, PathHandle, key_of, pinned
 from phonevault.fs.permissions import Permissions
-from phonevault.fs.xattr_store import XattrStore, carries_xattrs
+from phonevault.fs.xattr_store import Ciphertext, XattrStore, carries_xattrs
 
 _Found = TypeVar("_Found")
 
@@ -60,6 +62,7 @@ class Core:
         self.permissions = Permissions(self.xattrs, self.nodes.directory, cached=not shared)
         self.long_links = LongLinks(lambda: self.nodes.directory(self.nodes.root))
         self._keys: TreeKeys | None = None
+        self._last_name: tuple[AESSIV, bytes, bytes, str] | None = None
         self._moves: list[tuple[PathHandle, str]] | None = None
         self._besides: set[SparseFile] = set()
         self._own = (os.geteuid(), os.getegid())
@@ -103,6 +106,7 @@ class Core:
     def lock(self) -> None:
         """Wipe every key, also those of open files."""
         keys, self._keys = self._keys, None
+        self._last_name = None
         self.permissions.forget()
         if keys is not None:
             keys.arena.close()
@@ -166,7 +170,13 @@ class Core:
     def _encrypted(self, directory_id: bytes, name: bytes) -> str:
         if len(name) > names.NAME_MAX:
             raise OSError(errno.ENAMETOOLONG, "name too long")
-        return names.encrypt_name(self.keys.names, directory_id, name)
+        siv, last = self.keys.names, self._last_name
+        # What is looked up is often made or removed next.
+        if last is not None and last[:3] == (siv, directory_id, name):
+            return last[3]
+        encoded = names.encrypt_name(siv, directory_id, name)
+        self._last_name = siv, directory_id, name, encoded
+        return encoded
 
     # -- objects ------------------------------------------------------------------------------------------
 
@@ -253,6 +263,12 @@ class Core:
         """Tell the kernel of an object: ``fuse_entry_out``."""
         node = self.nodes.remember(parent, stored, status)
         return attributes.entry_out(node.id, self.timeout_s, attributes.pack(status, self.layout))
+
+    def drop_capability(self, node: Node, ciphertext: Ciphertext) -> None:
+        """What a change of owner, size or contents does to a program's file capabilities (HANDLE_KILLPRIV_V2)."""
+        if not node.incapable:
+            self.xattrs.drop_capability(ciphertext)
+            node.incapable = not self.shared
 
     # -- moves, for who walks the tree while it is in use ---------------------------------------------------
 

@@ -13,7 +13,7 @@ import errno
 import os
 import stat
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from phonevault.fs import sidecars
 from phonevault.fs.core import Core
@@ -33,8 +33,7 @@ Make = Callable[[str, int], int]
 """Makes an object by its stored name in a directory and returns a descriptor of it; on failure there is no object."""
 
 
-@dataclass(frozen=True)
-class Owner:
+class Owner(NamedTuple):
     """Whose a new object shall be, and what others may do with it.
 
     Attributes:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 from phonevault.fs.core import Core
 from phonevault.fs.nodes import Node
@@ -23,20 +23,26 @@ def begin(core: Core, node: Node) -> None:
         node.mtime_ns = os.fstat(node.backing.fd).st_mtime_ns
 
 
-@contextlib.contextmanager
-def told(core: Core, node: Node) -> Iterator[Callable[[int], None]]:
-    """The kernel sets the time, the body the ciphertext file's: under the lock, so that no RELEASE puts the one before back in between."""
+def told(core: Core, node: Node, set_times: Callable[[], int], *, counts: bool) -> None:
+    """The kernel sets times: under the lock, so that no RELEASE puts the one before back in between.
 
-    def tell(mtime_ns: int) -> None:
-        if node.mtime_ns is not None:
-            node.mtime_ns = mtime_ns
+    Args:
+        core: the file's tree.
+        node: the file.
+        set_times: sets the ciphertext file's, and returns the time of modification.
+        counts: that time is among those that the kernel sets.
 
+    Raises:
+        OSError: what ``set_times`` raises.
+    """
     with core.nodes.lock:
         try:
-            yield tell
+            mtime_ns = set_times()
         except OSError:
             node.mtime_ns = None
             raise
+        if counts and node.mtime_ns is not None:
+            node.mtime_ns = mtime_ns
 
 
 def restore(core: Core, node: Node, *, at_most_ns: int | None = None) -> None:

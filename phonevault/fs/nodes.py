@@ -70,11 +70,12 @@ class Node:
         backing: the descriptor that ``contents`` works on.
         opens: open handles.
         writers: it may have dirty data in the kernel's cache.
+        incapable: it is known to have no file capability (`security.capability`).
         mtime_ns: of a file open for writing, the time of modification that the kernel goes by; None where it is not known.
     """
 
     __slots__ = (
-        "__weakref__", "backing", "contents", "handle", "id", "key", "lookups", "mode", "mtime_ns", "opens", "others",
+        "__weakref__", "backing", "contents", "handle", "id", "incapable", "key", "lookups", "mode", "mtime_ns", "opens", "others",
         "parent", "stored", "writable", "writers",
     )  # fmt: skip
 
@@ -92,6 +93,7 @@ class Node:
         self.opens = 0
         self.writable = False
         self.writers = False
+        self.incapable = False
         self.mtime_ns: int | None = None
 
     @property

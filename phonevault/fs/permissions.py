@@ -12,7 +12,7 @@ import os
 import stat
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 from weakref import WeakKeyDictionary
 
 from phonevault.fs import acl
@@ -26,8 +26,7 @@ from phonevault.fs.xattr_store import Ciphertext, XattrStore, is_special, path_o
 _SET_ID = stat.S_ISUID | stat.S_ISGID
 
 
-@dataclass(frozen=True)
-class NewObject:
+class NewObject(NamedTuple):
     """What an object about to be made is to have.
 
     Attributes:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import errno
 import os
+import select
 from collections.abc import Sequence
+from time import monotonic_ns
 
 from phonevault.fuse import abi
+from phonevault.fuse.patience import Patience
 from phonevault.fuse.request import Request
 
 _OUT = abi.OUT_HEADER.pack
@@ -16,29 +19,52 @@ _GONE = (errno.ENODEV, errno.ECONNABORTED, errno.EBADF)
 
 
 class Device:
-    """The kernel's end of a mount: one descriptor, any number of threads."""
+    """The kernel's end of a mount: one descriptor, any number of threads.
+
+    Args:
+        fd: open /dev/fuse. It is made non-blocking: while one request follows the other, asking again for a moment costs less than to
+            sleep and be woken.
+    """
 
     def __init__(self, fd: int) -> None:
         self.fd = fd
+        os.set_blocking(fd, False)
+        self._poll = select.poll()
+        self._poll.register(fd, select.POLLIN)
+        self._patience = Patience(len(os.sched_getaffinity(0)))
 
-    def receive(self, buffer: memoryview, request: Request) -> bool:
-        """Block for the next request and fill ``request`` from it; its body points into ``buffer``.
+    def receive(self, vector: list[memoryview], request: Request) -> bool:
+        """Wait for the next request and fill ``request`` from it.
+
+        Args:
+            vector: one buffer; the request's body will point into it.
+            request: what to fill.
 
         Returns:
             False once the file system is unmounted.
         """
+        readv, fd, asked_ns = os.readv, self.fd, 0
         while True:
             try:
-                count = os.readv(self.fd, [buffer])
+                count = readv(fd, vector)
                 break
+            except BlockingIOError:
+                asked_ns = asked_ns or monotonic_ns()
+                if monotonic_ns() - asked_ns >= self._patience.ns:
+                    self._poll.poll()
+                    self._patience.slept(monotonic_ns() - asked_ns)
+                    asked_ns = 0
             except OSError as error:
                 if error.errno in _GONE:
                     return False
-                # ENOENT: the request was interrupted before we took it; EINTR, EAGAIN: simply again.
-                if error.errno not in (errno.ENOENT, errno.EINTR, errno.EAGAIN):
+                # ENOENT: the request was interrupted before we took it; EINTR: simply again.
+                if error.errno not in (errno.ENOENT, errno.EINTR):
                     raise
+        if asked_ns:
+            self._patience.paid()
         if count < _IN_BYTES:
             return False
+        buffer = vector[0]
         parse(buffer[:count], request)
         return True
 

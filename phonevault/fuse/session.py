@@ -19,6 +19,7 @@ from phonevault.fuse import abi
 from phonevault.fuse.device import Device, message_of, parse
 from phonevault.fuse.errors import ProtocolMismatch
 from phonevault.fuse.flusher import Flusher
+from phonevault.fuse.lead import Lead, Member
 from phonevault.fuse.request import FlushFirst, Operations, Request
 
 log = logging.getLogger(__name__)
@@ -39,19 +40,26 @@ class Mode(Enum):
     LOCKED = 3
 
 
-class _Worker:
-    """One thread's buffers, and whether it is inside a request."""
+class _Worker(Member):
+    """One thread's buffers, and its part in the lead."""
+
+    __slots__ = ("buffer", "request", "scrub", "scrubbed")
 
     def __init__(self, operations: Operations) -> None:
-        self.busy = False
+        super().__init__()
         self.scrubbed = True
+        self.scrub = operations.scrub
         self.buffer = memoryview(bytearray(operations.max_write + abi.PAGE_BYTES))
         self.request = Request(operations.scratch_bytes)
 
     def wipe(self) -> None:
         """Overwrite what requests left. Only the worker itself may: for others the kernel may be filling the buffer just now."""
+        if self.scrubbed:
+            return
         self.request.wipe_scratch()
         self.buffer[:] = bytes(len(self.buffer))
+        self.scrub()
+        self.scrubbed = True
 
 
 class Session:
@@ -60,8 +68,8 @@ class Session:
     Args:
         fd: an open /dev/fuse descriptor of a fresh mount; the session closes it.
         operations: the file system.
-        threads: how many requests are served at a time.
-        mountpoint: where it is mounted; a lock asks for it, so that every idle worker wakes and scrubs its stack.
+        threads: how many requests are served at a time, if they take long (fuse/lead.py).
+        mountpoint: where it is mounted; a lock asks for it, so that the worker that reads wakes and scrubs its stack.
     """
 
     def __init__(
@@ -81,6 +89,7 @@ class Session:
         self._kernel_minor = 0
         self._ended = threading.Event()
         self._flusher = Flusher(self._flush, self._serve_flushed)
+        self._lead = Lead()
         self._workers = [_Worker(operations) for _ in range(threads)]
         self._threads = [
             threading.Thread(target=self._serve, args=(worker,), name=f"fuse-{number}", daemon=True)
@@ -96,7 +105,7 @@ class Session:
             ProtocolMismatch: the kernel is too old.
         """
         worker = self._workers[0]
-        if not self._device.receive(worker.buffer, worker.request):
+        if not self._device.receive([worker.buffer], worker.request):
             raise ProtocolMismatch("the mount ended before it began")
         self._handshake(worker.request)
         for thread in self._threads:
@@ -169,14 +178,14 @@ class Session:
     def _scrub_workers(self) -> None:
         """Let every worker overwrite its buffers, and its dead stack, where AES leaves parts of keys.
 
-        A worker blocks in read(2); the kernel wakes blocked readers in turn, so as many requests as there are workers reach
-        each of them. They are made by asking for the mount point's status, which every worker answers at once now. A worker
-        that has just answered may take the next request before it blocks; after a pause it stands at the end of the row.
+        Parked ones are sent to do it. The one that reads blocks in read(2): it is made to answer a request, for the mount point's status.
         """
         if self._mountpoint is None:
             return
         for worker in self._workers:
             worker.scrubbed = False
+        for worker in self._workers:
+            self._lead.send(worker, worker.wipe)
         self._invalidate([abi.ROOT_ID])
         deadline = time.monotonic() + _SCRUB_S
         while time.monotonic() < deadline:
@@ -215,24 +224,36 @@ class Session:
     # -- serving ------------------------------------------------------------------------------------------
 
     def _serve(self, worker: _Worker) -> None:
-        device, request, buffer = self._device, worker.request, worker.buffer
-        receive, handlers = device.receive, self._handlers
         try:
-            while receive(buffer, request):
-                # Set before the mode is read: lock() sets the mode, then waits for `busy` to clear.
-                worker.busy = True
-                if self._mode is Mode.OPEN:
-                    self._answer(handlers.get(request.opcode), request)
-                else:
-                    self._gate(request)
-                    if not worker.scrubbed and self._mode is Mode.LOCKED:
-                        worker.wipe()
-                        self._operations.scrub()
-                        worker.scrubbed = True
-                worker.busy = False
+            while self._lead.wait(worker):
+                if not self._take_requests(worker):
+                    break
         finally:
             worker.busy = False
             self._ended.set()
+            self._lead.end()
+
+    def _take_requests(self, worker: _Worker) -> bool:
+        """Serve until another worker leads; False once the file system is unmounted."""
+        device, request, lead, handlers = self._device, worker.request, self._lead, self._handlers
+        receive, buffer = device.receive, worker.buffer
+        vector = [buffer]
+        while receive(vector, request):
+            # Set before the mode is read: lock() sets the mode, then waits for `busy` to clear.
+            worker.busy = True
+            worker.served += 1
+            if lead.asleep:
+                lead.rouse()
+            if self._mode is Mode.OPEN:
+                self._answer(handlers.get(request.opcode), request)
+            else:
+                self._gate(request)
+                if self._mode is Mode.LOCKED:
+                    worker.wipe()
+            worker.busy = False
+            if not worker.leads:
+                return True
+        return False
 
     def _answer(self, handler: object, request: Request) -> None:
         if handler is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from pathlib import Path
@@ -110,7 +111,13 @@ class DirectTree:
     # -- looking ------------------------------------------------------------------------------------------
 
     def opendir(self, node: int = 1) -> int:
-        return int(abi.OPEN_OUT.unpack(self.ask(Opcode.OPENDIR, node, bytes(8)))[0])
+        """A handle; where directories need no opening, what the kernel sends instead."""
+        try:
+            return int(abi.OPEN_OUT.unpack(self.ask(Opcode.OPENDIR, node, bytes(8)))[0])
+        except OSError as error:
+            if error.errno != errno.ENOSYS:
+                raise
+            return 0
 
     def read_once(
         self, handle: int, position: int, node: int = 1, *, plus: bool = False

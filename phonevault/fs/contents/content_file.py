@@ -10,7 +10,6 @@ import logging
 import os
 import threading
 from abc import ABC, abstractmethod
-from dataclasses import replace
 
 from phonevault.fs.contents.stored_file import StoredFile
 from phonevault.fs.contents.turns import HostTurns
@@ -130,7 +129,7 @@ class ContentFile(StoredFile, ABC):
             header, _ = self._unlocked(keys)
             if header.epoch == keys.epoch:
                 return False
-            self._rewrite_header(keys, replace(header, epoch=keys.epoch))
+            self._rewrite_header(keys, header._replace(epoch=keys.epoch))
             return True
 
     def truncate(self, keys: TreeKeys, size: int, cipher: memoryview, plain: memoryview) -> None:
@@ -252,7 +251,7 @@ class ContentFile(StoredFile, ABC):
         """
         header, _ = self._unlocked(keys)
         if not header.sparse:
-            self._rewrite_header(keys, replace(header, sparse=True, epoch=keys.epoch))
+            self._rewrite_header(keys, header._replace(sparse=True, epoch=keys.epoch))
             if behind_the_end:
                 self.write_out(HEADER_BYTES)
             else:

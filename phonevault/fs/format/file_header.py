@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from struct import Struct
+from typing import NamedTuple
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -22,8 +22,7 @@ _CLEAR = Struct("<4sBBBBI16s")
 """magic, cipher, log2 of the block size, flags, 0, epoch, file id: the associated data of the wrapped key."""
 
 
-@dataclass(frozen=True)
-class FileHeader:
+class FileHeader(NamedTuple):
     """What is readable of a file's header without its key.
 
     Attributes:

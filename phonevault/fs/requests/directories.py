@@ -1,16 +1,17 @@
 """OPENDIR, READDIR, READDIRPLUS, RELEASEDIR, FSYNCDIR.
 
-A handle lists its directory at its first read and after a rewind, and lets go of the listing at the end. Positions belong to the
-entries (``fs/listing.py``), so a listing that was dropped meanwhile is simply made again.
+A directory is listed when it is read from its beginning, and the listing let go at its end. Positions belong to the entries
+(``fs/listing.py``), so whoever reads it shares one listing, and one that was dropped meanwhile is simply made again. That is why the kernel
+need not tell of every opening: where it may keep listings, OPENDIR is answered ENOSYS, and there is no RELEASEDIR either.
 """
 
 from __future__ import annotations
 
-import itertools
+import errno
 import logging
 import stat
-from collections.abc import Iterator
-from typing import NamedTuple
+from collections import OrderedDict
+from collections.abc import Callable
 
 from phonevault.fs import sidecars
 from phonevault.fs.core import Core
@@ -26,17 +27,9 @@ log = logging.getLogger(__name__)
 
 _DIRECTORY_KIND = stat.S_IFDIR >> 12
 _NO_ENTRY = bytes(abi.ENTRY_OUT.size)
+_PADDING = tuple(bytes(-length % 8) for length in range(8))
 _DOT, _DOTDOT = 1, 2
-
-
-class _Listed(NamedTuple):
-    """An entry for the reply; ``stored`` is empty for "." and ".."."""
-
-    name: bytes
-    stored: str
-    position: int
-    inode: int
-    kind: int
+_LISTINGS = 64
 
 
 class DirectoryOperations:
@@ -44,19 +37,19 @@ class DirectoryOperations:
 
     def __init__(self, core: Core) -> None:
         self._core = core
-        self._numbers = itertools.count(1)
-        self._listings: dict[int, Listing] = {}
+        self._listings: OrderedDict[int, Listing] = OrderedDict()
 
     def opendir(self, request: Request) -> bytes:
         """OPENDIR."""
+        if not self._core.shared:
+            # FUSE_NO_OPENDIR_SUPPORT (protocol 7.29): the kernel asks no more, and may keep listings, since it knows of every change.
+            raise OSError(errno.ENOSYS, "directories need no opening")
         self._core.directory_id(self._core.nodes.get(request.nodeid))
-        # The kernel may keep the listing: it knows of every change, unless other hosts make some.
-        caching = 0 if self._core.shared else abi.FOPEN_CACHE_DIR | abi.FOPEN_KEEP_CACHE
-        return abi.OPEN_OUT.pack(next(self._numbers), caching, 0)
+        return abi.OPEN_OUT.pack(0, 0, 0)
 
     def releasedir(self, request: Request) -> bytes:
         """RELEASEDIR."""
-        self._listings.pop(abi.RELEASE_IN.unpack_from(request.body)[0], None)
+        self._listings.pop(request.nodeid, None)
         return b""
 
     def readdir(self, request: Request) -> bytes:
@@ -73,57 +66,82 @@ class DirectoryOperations:
         return b""
 
     def _read(self, request: Request, *, plus: bool) -> bytes:
-        number, position, size, *_ = abi.READ_IN.unpack_from(request.body)
-        node = self._core.nodes.get(request.nodeid)
-        handle = self._core.nodes.directory(node)
+        _, position, size, *_ = abi.READ_IN.unpack_from(request.body)
+        core = self._core
+        node = core.nodes.get(request.nodeid)
+        handle = core.nodes.directory(node)
         out = bytearray()
-        head = abi.ENTRY_OUT.size if plus else 0
-        for listed in self._entries(number, node, handle.fd, position):
-            if len(out) + head + (abi.DIRENT.size + len(listed.name) + 7 & ~7) > size:
+        if position < _DOTDOT:
+            self._dots(out, node, position, plus=plus)
+        listing = self._listings.get(node.id)
+        if listing is None or position == 0:
+            listing = self._keep(node, Listing(handle.fd))
+        fits = size - abi.DIRENT.size - (abi.ENTRY_OUT.size if plus else 0)
+        name_of = self._opener(node, handle.fd, listing)
+        for index in listing.after(position):
+            name = name_of(index)
+            if name is None:
+                continue
+            length = len(name)
+            if len(out) + (length + 7 & ~7) > fits:
                 return bytes(out)
             if plus:
-                entry = self._entry(node, handle.fd, listed)
+                try:
+                    entry = self._entry(node, handle.fd, listing.stored[index])
+                except OSError:
+                    if out:  # what is in it is counted as looked up: the error comes with the next request
+                        return bytes(out)
+                    raise
                 if entry is None:
                     continue
                 out += entry
-            out += abi.DIRENT.pack(listed.inode, listed.position, len(listed.name), listed.kind)
-            out += listed.name
-            out += bytes(-len(out) % 8)
+            out += abi.DIRENT.pack(
+                listing.inodes[index], listing.positions[index], length, listing.kinds[index]
+            )
+            out += name
+            out += _PADDING[length & 7]
         if not out:
-            self._listings.pop(number, None)
+            self._listings.pop(node.id, None)
         return bytes(out)
 
-    def _entry(self, node: Node, directory_fd: int, listed: _Listed) -> bytes | None:
+    def _keep(self, node: Node, listing: Listing) -> Listing:
+        self._listings[node.id] = listing
+        while len(self._listings) > _LISTINGS:
+            self._listings.popitem(last=False)
+        return listing
+
+    def _dots(self, out: bytearray, node: Node, position: int, *, plus: bool) -> None:
+        """The entries "." and ".."; the kernel wants no attributes of either."""
+        above = node.parent or node
+        for name, place, inode in ((b".", _DOT, node.inode), (b"..", _DOTDOT, above.inode)):
+            if position < place:
+                out += _NO_ENTRY if plus else b""
+                out += abi.DIRENT.pack(inode, place, len(name), _DIRECTORY_KIND)
+                out += name + _PADDING[len(name)]
+
+    def _entry(self, node: Node, directory_fd: int, stored: str) -> bytes | None:
         """The answer to a look-up of a listed name; None if it is gone since the listing was made."""
-        if not listed.stored:
-            return _NO_ENTRY
         try:
-            status = self._core.stat_entry(directory_fd, listed.stored)
+            status = self._core.stat_entry(directory_fd, stored)
         except FileNotFoundError:
             return None
         except PermissionError:
             # A directory that may be read but not entered: the name alone.
             return _NO_ENTRY
-        return self._core.entry(node, listed.stored, status)
+        return self._core.entry(node, stored, status)
 
-    def _entries(self, number: int, node: Node, directory_fd: int, position: int) -> Iterator[_Listed]:
-        """What stands behind a position; an entry whose name does not decrypt is told to the log and left out."""
-        if position < _DOT:
-            yield _Listed(b".", "", _DOT, node.inode, _DIRECTORY_KIND)
-        if position < _DOTDOT:
-            above = node.parent or node
-            yield _Listed(b"..", "", _DOTDOT, above.inode, _DIRECTORY_KIND)
-        listing = self._listings.get(number)
-        if listing is None or position == 0:
-            listing = self._listings[number] = Listing(directory_fd)
-        directory_id, siv = self._core.directory_id(node), self._core.keys.names
-        for index in listing.after(position):
-            stored = listing.stored[index]
+    def _opener(self, node: Node, directory_fd: int, listing: Listing) -> Callable[[int], bytes | None]:
+        """Decrypts an entry's name; one that does not decrypt is told to the log and left out (None)."""
+        open_name = names.name_opener(self._core.keys.names, self._core.directory_id(node))
+        stored_names = listing.stored
+
+        def opened(index: int) -> bytes | None:
+            stored = stored_names[index]
             try:
-                encoded = sidecars.read(directory_fd, stored) if names.is_long(stored) else stored
-                name = names.decrypt_name(siv, directory_id, encoded)
+                return open_name(sidecars.read(directory_fd, stored) if names.is_long(stored) else stored)
             except (Damaged, FileNotFoundError):
                 if exists(stored, directory_fd):
                     log.warning("inode %d: an entry's name does not decrypt", listing.inodes[index])
-                continue
-            yield _Listed(name, stored, listing.positions[index], listing.inodes[index], listing.kinds[index])
+                return None
+
+        return opened

@@ -42,7 +42,7 @@ class FileOperations:
             if flags & os.O_TRUNC:
                 self._core.keys  # noqa: B018  locked: refuse before anything is cut
                 contents_of(node).truncate(self._core.keys, 0, request.cipher, request.plain)
-                self._core.xattrs.drop_capability(contents_of(node).fd)
+                self._core.drop_capability(node, contents_of(node).fd)
                 if open_flags & abi.OPEN_KILL_SUIDGID:
                     kill_suidgid(contents_of(node).fd)
             else:
@@ -78,6 +78,7 @@ class FileOperations:
             node.writable = node.writers = True
             mtimes.begin(self._core, node)
             node.opens += 1
+        node.incapable = not self._core.shared
         return self._opened(flags)
 
     def release(self, request: Request) -> bytes:
@@ -129,7 +130,7 @@ class FileOperations:
             raise OSError(errno.EISDIR if stat.S_ISDIR(node.mode) else errno.EINVAL, "not a regular file")
         with self.writable(node) as contents:
             contents.truncate(self._core.keys, size, request.cipher, request.plain)
-            self._core.xattrs.drop_capability(contents.fd)
+            self._core.drop_capability(node, contents.fd)
 
     @contextmanager
     def writable(self, node: Node) -> Iterator[SparseFile]:

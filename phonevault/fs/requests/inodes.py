@@ -11,11 +11,12 @@ from phonevault.fs.core import Core
 from phonevault.fs.format.links import is_long
 from phonevault.fs.nodes import Node
 from phonevault.fs.requests.files import FileOperations, kill_suidgid
+from phonevault.fs.xattr_store import Ciphertext, path_of
 from phonevault.fuse import abi
+from phonevault.fuse.abi import SetAttr
 from phonevault.fuse.request import Request
 
 _BILLION = 1_000_000_000
-_KEEP = 0xFFFFFFFF
 
 
 class InodeOperations:
@@ -58,29 +59,41 @@ class InodeOperations:
     def setattr(self, request: Request) -> bytes:
         """SETATTR: size, then owner, mode and times, so that the later ones survive what the former change."""
         fields = abi.SETATTR_IN.unpack_from(request.body)
-        valid, size = fields[0], fields[3]
-        mode, uid, gid = fields[11], fields[13], fields[14]
         node = self._core.nodes.get(request.nodeid)
-        if valid & abi.SetAttr.SIZE:
-            self._files.truncate(node, size, request)
-        with self._core.held(node) as fd:
-            path = f"/proc/self/fd/{fd}"
-            if valid & (abi.SetAttr.UID | abi.SetAttr.GID):
-                _chown(
-                    path, uid if valid & abi.SetAttr.UID else _KEEP, gid if valid & abi.SetAttr.GID else _KEEP
-                )
-                if stat.S_ISREG(node.mode):
-                    self._core.xattrs.drop_capability(path)
-            if valid & abi.SetAttr.MODE:
-                self._core.permissions.chmod(path, node.mode, mode)
-            elif valid & abi.SetAttr.KILL_SUIDGID:
-                kill_suidgid(path)
-            if valid & (abi.SetAttr.ATIME | abi.SetAttr.MTIME):
-                with mtimes.told(self._core, node) as tell:
-                    mtime_ns = _set_times(path, os.fstat(fd), valid, fields)
-                    if valid & abi.SetAttr.MTIME:
-                        tell(mtime_ns)
+        if node.parent is None and not node.opens and only_times(request):
+            status = self._core.stat_node(node)
+            if (
+                not status.st_nlink
+            ):  # the kernel tells the time at which it removed an object that nobody has open any more
+                return attributes.attr_out(self._core.timeout_s, attributes.pack(status, self._core.layout))
+        if fields[0] & SetAttr.SIZE:
+            self._files.truncate(node, fields[3], request)
+        backing = node.backing
+        if backing is not None:  # open, so by its descriptor: a way through /proc takes three times as long
+            self._set(node, backing.fd, backing.fd, fields)
+        else:
+            with self._core.held(node) as fd:
+                self._set(node, fd, path_of(fd), fields)
         return self._attributes(node)
+
+    def _set(self, node: Node, fd: int, ciphertext: Ciphertext, fields: tuple[int, ...]) -> None:
+        """All but the size. ``ciphertext`` is what ``fd`` leads to."""
+        valid, mode, uid, gid = fields[0], fields[11], fields[13], fields[14]
+        if valid & (SetAttr.UID | SetAttr.GID):
+            os.chown(ciphertext, uid if valid & SetAttr.UID else -1, gid if valid & SetAttr.GID else -1)
+            if stat.S_ISREG(node.mode):
+                self._core.drop_capability(node, ciphertext)
+        if valid & SetAttr.MODE:
+            self._core.permissions.chmod(ciphertext, node.mode, mode)
+        elif valid & SetAttr.KILL_SUIDGID:
+            kill_suidgid(ciphertext)
+        if valid & (SetAttr.ATIME | SetAttr.MTIME):
+            mtimes.told(
+                self._core,
+                node,
+                lambda: _set_times(ciphertext, os.fstat(fd), valid, fields),
+                counts=bool(valid & SetAttr.MTIME),
+            )
 
     def readlink(self, request: Request) -> bytes:
         """READLINK."""
@@ -115,24 +128,20 @@ def only_times(request: Request) -> bool:
     """Whether a request is the SETATTR by which the kernel tells the times of what was written: it needs no key."""
     if request.opcode != abi.Opcode.SETATTR:
         return False
-    told = abi.SetAttr.MTIME | abi.SetAttr.CTIME
-    return bool(abi.SETATTR_IN.unpack_from(request.body)[0] & ~abi.SetAttr.FH == told)
+    told = SetAttr.MTIME | SetAttr.CTIME
+    return bool(abi.SETATTR_IN.unpack_from(request.body)[0] & ~SetAttr.FH == told)
 
 
-def _chown(path: str, uid: int, gid: int) -> None:
-    os.chown(path, *(-1 if value == _KEEP else value for value in (uid, gid)))
-
-
-def _set_times(path: str, status: os.stat_result, valid: int, fields: tuple[int, ...]) -> int:
+def _set_times(ciphertext: Ciphertext, status: os.stat_result, valid: int, fields: tuple[int, ...]) -> int:
     """Set what is asked for, and return the time of modification; the other time stays as it is in ``status``."""
     now = time.time_ns()
-    atime = _time(valid, abi.SetAttr.ATIME, abi.SetAttr.ATIME_NOW, fields[5], fields[8], now)
-    mtime = _time(valid, abi.SetAttr.MTIME, abi.SetAttr.MTIME_NOW, fields[6], fields[9], now)
+    atime = _time(valid, SetAttr.ATIME, SetAttr.ATIME_NOW, fields[5], fields[8], now)
+    mtime = _time(valid, SetAttr.MTIME, SetAttr.MTIME_NOW, fields[6], fields[9], now)
     times = (
         status.st_atime_ns if atime is None else atime,
         status.st_mtime_ns if mtime is None else mtime,
     )
-    os.utime(path, ns=times)
+    os.utime(ciphertext, ns=times)
     return times[1]
 
 

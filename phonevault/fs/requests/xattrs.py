@@ -8,7 +8,7 @@ from __future__ import annotations
 import errno
 
 from phonevault.fs.core import Core
-from phonevault.fs.format.xattrs import ACL_ACCESS, ACL_DEFAULT
+from phonevault.fs.format.xattrs import ACL_ACCESS, ACL_DEFAULT, CAPABILITY
 from phonevault.fs.xattr_store import path_of
 from phonevault.fuse import abi
 from phonevault.fuse.request import Request
@@ -35,6 +35,9 @@ class XattrOperations:
         name = abi.name_of(request.body[abi.GETXATTR_IN.size :])
         _check(name)
         node = self._core.nodes.get(request.nodeid)
+        if name == CAPABILITY and node.incapable:
+            # The kernel asks before the first write and at each change of owner.
+            raise OSError(errno.ENODATA, "no file capability")
         with self._core.held(node) as fd:
             return _answer(self._core.xattrs.get(path_of(fd), node.mode, name, request.plain), size)
 
@@ -63,6 +66,7 @@ class XattrOperations:
                 self._core.permissions.set_list(path_of(fd), node, name, bytes(value), kill_sgid=kill)
             else:
                 self._core.xattrs.set(path_of(fd), node.mode, name, value, flags)
+                node.incapable &= name != CAPABILITY
         return b""
 
     def removexattr(self, request: Request) -> bytes:

@@ -1,0 +1,113 @@
+"""Which worker takes requests from the kernel: one at a time, until it is held up.
+
+Two threads that serve short requests spend their time in taking the interpreter's lock from each other. So one worker leads: it reads,
+serves and reads again, and the others are parked. One of these watches, and takes the lead when a request holds the leader up (a slow
+disk, an fsync), as Go's ``sysmon`` retakes a processor from a thread that is stuck in a system call. Nobody watches while nothing happens.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable
+
+TICK_S = 0.004
+"""How long a request may take before another worker leads."""
+_QUIET_TICKS = 25
+
+
+class Member:
+    """A worker's part in it.
+
+    Attributes:
+        leads: whether it takes requests now.
+        busy: whether it is inside a request.
+        served: requests that it has taken so far.
+    """
+
+    __slots__ = ("_bell", "busy", "errand", "leads", "served")
+
+    def __init__(self) -> None:
+        self._bell = threading.Lock()
+        self._bell.acquire()
+        self.errand: Callable[[], object] | None = None
+        self.leads = False
+        self.busy = False
+        self.served = 0
+
+    def ring(self) -> None:
+        """Wake it, if it is parked; else it does not sleep the next time."""
+        with contextlib.suppress(RuntimeError):  # rung already
+            self._bell.release()
+
+    def sleep(self, timeout_s: float | None) -> None:
+        """Until it is rung."""
+        self._bell.acquire(timeout=-1 if timeout_s is None else timeout_s)
+
+
+class Lead:
+    """The workers of one session.
+
+    Attributes:
+        asleep: nobody watches; the leader says :meth:`rouse` at its next request.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._parked: list[Member] = []
+        self._leader: Member | None = None
+        self._ended = False
+        self.asleep = False
+
+    def wait(self, member: Member) -> bool:
+        """Park until it is this worker's turn to lead.
+
+        Returns:
+            False at the end.
+        """
+        with self._lock:
+            self._parked.append(member)
+        seen, quiet = -1, 0
+        while True:
+            with self._lock:
+                if self._ended:
+                    return False
+                leader, watches = self._leader, self._parked[0] is member
+                if leader is None or (watches and leader.busy and leader.served == seen):
+                    return self._take(member)
+                if watches:
+                    quiet = quiet + 1 if leader.served == seen else 0
+                    seen = leader.served
+                    self.asleep = quiet > _QUIET_TICKS
+            member.sleep(TICK_S if watches and not self.asleep else None)
+            errand, member.errand = member.errand, None
+            if errand is not None:
+                errand()
+
+    def _take(self, member: Member) -> bool:
+        self._parked.remove(member)
+        if self._leader is not None:
+            self._leader.leads = False
+        self._leader, member.leads, self.asleep = member, True, False
+        if self._parked:
+            self._parked[0].ring()
+        return True
+
+    def rouse(self) -> None:
+        """Something happens: watch again."""
+        with self._lock:
+            self.asleep = False
+            if self._parked:
+                self._parked[0].ring()
+
+    def send(self, member: Member, errand: Callable[[], object]) -> None:
+        """Let a parked worker do something; one that is not parked does not hear it before it is."""
+        member.errand = errand
+        member.ring()
+
+    def end(self) -> None:
+        """Nobody leads any more."""
+        with self._lock:
+            self._ended = True
+            for member in self._parked:
+                member.ring()
