@@ -99,6 +99,37 @@ def parse_code(typed: str | bytes | bytearray) -> Secret:
         wipe(values)
 
 
+def wrong_groups(right: str, typed: bytes | bytearray) -> list[int]:
+    """Compare a code as typed with the one that was shown.
+
+    Args:
+        right: as `format_code` prints it.
+        typed: as typed.
+
+    Returns:
+        The groups that differ, counted from 1; empty if `parse_code` gives the same for both. What is too much is a tenth group.
+    """
+    groups = range(1, CHARACTERS // _GROUP + 1)
+    if len(typed) > _MAX_TYPED:
+        return list(groups)
+    encoded = right.encode("ascii")
+    wanted, found = _symbols(encoded), _symbols(typed)
+    wipe_bytes(encoded)
+    try:
+        wrong = [
+            n for n in groups if wanted[(n - 1) * _GROUP : n * _GROUP] != found[(n - 1) * _GROUP : n * _GROUP]
+        ]
+        return wrong + ([len(groups) + 1] if len(found) > CHARACTERS else [])
+    finally:
+        wipe(wanted)
+        wipe(found)
+
+
+def _symbols(typed: bytes | bytearray) -> bytearray:
+    """Values of five bits; 0xFF for what no code has."""
+    return bytearray(_VALUES.get(character, 0xFF) for character in typed if character not in _IGNORED)
+
+
 def _characters(typed: str | bytes | bytearray) -> list[int]:
     if len(typed) > _MAX_TYPED:
         raise BadRecoveryCode("this is not a recovery code")

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from phonevault.cli.output import say
-from phonevault.cli.secret_input import check_output_file
+from phonevault.cli.secret_input import check_output_file, has_terminal, prompt_line, read_secret
 from phonevault.durable import fsync_parent
 from phonevault.errors import OutputFileError, SecretInputError
 
@@ -23,9 +23,10 @@ def check_can_be_given(recovery_file: str | None, option: str) -> None:
     """
     if recovery_file is not None:
         check_output_file(Path(recovery_file))
-    elif not sys.stdout.isatty():
+    elif not (sys.stdout.isatty() and has_terminal()):
         raise SecretInputError(
-            "the recovery code can only be shown on a terminal", f"give a file for it: {option} OUT"
+            "the recovery code can only be shown on a terminal, and is to be typed back there",
+            f"give a file for it: {option} OUT",
         )
 
 
@@ -64,6 +65,41 @@ def give_code(recovery_code: str, descriptor: int | None) -> None:
             _write(code, descriptor)
     finally:
         code[:] = bytes(len(code))
+
+
+def code_back(recovery_code: str, recovery_file: str | None) -> bytearray:
+    """Return the code as its user has it: read from the file again, or typed on the terminal until it is right.
+
+    Args:
+        recovery_code: as given; the caller wipes it.
+        recovery_file: where it was written; None if it was shown.
+
+    Returns:
+        What was read or typed, for the caller to wipe.
+
+    Raises:
+        OutputFileError: the file holds something else than was written.
+        SecretInputError: nothing was typed.
+    """
+    from keyslots.recovery_code import wrong_groups
+
+    if recovery_file is not None:
+        try:
+            code = read_secret(recovery_file, "recovery code")
+        except SecretInputError as error:
+            raise OutputFileError(f"{recovery_file} does not hold the recovery code: {error}") from error
+        if wrong_groups(recovery_code, code):
+            code[:] = bytes(len(code))
+            raise OutputFileError(f"{recovery_file} does not hold the recovery code that was written to it")
+        return code
+    say("Type it back from what you wrote down. Ctrl-C undoes everything.")
+    while True:
+        code = prompt_line("Recovery code: ")
+        wrong = wrong_groups(recovery_code, code)
+        if not wrong:
+            return code
+        code[:] = bytes(len(code))
+        say(f"That is not it: look at group {', '.join(map(str, wrong))}.")
 
 
 def _write(code: bytearray, descriptor: int) -> None:

@@ -70,6 +70,28 @@ def prompt_secret(what: str, *, repeat: bool = False) -> bytearray:
     return secret
 
 
+def prompt_line(prompt: str) -> bytearray:
+    """Ask for a line on the terminal, which shows what is typed; the caller wipes it.
+
+    Raises:
+        SecretInputError: There is no terminal, or its user ended the input.
+    """
+    try:
+        terminal = os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
+    except OSError:
+        raise SecretInputError("there is no terminal to type at") from None
+    line = bytearray(4096)  # the longest line that a terminal gives
+    try:
+        os.write(terminal, prompt.encode())
+        count = os.readv(terminal, [line])
+        if count == 0:
+            raise SecretInputError("nothing was typed")
+        return line[:count].rstrip(b"\r\n")
+    finally:
+        line[:] = bytes(len(line))
+        os.close(terminal)
+
+
 def has_terminal() -> bool:
     """Whether this process has a controlling terminal."""
     try:

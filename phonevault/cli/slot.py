@@ -13,7 +13,7 @@ from phonevault.cli.info import slot_facts
 from phonevault.cli.new_passphrase import ask_new_passphrase, cost_here
 from phonevault.cli.opening import opened_vault, opening_options
 from phonevault.cli.output import note, printable, say, show_json, show_table, warn
-from phonevault.cli.recovery_output import check_can_be_given, code_file, give_code
+from phonevault.cli.recovery_output import check_can_be_given, code_back, code_file, give_code
 from phonevault.cli.revoke import revoke
 from phonevault.cli.where import Given, vault_argument
 
@@ -227,7 +227,7 @@ def _add_recovery(opened: OpenedVault, out: str | None, label: str | None) -> st
     with code_file(out) as descriptor, new_recovery_code() as code, _printed(code) as text:
         # Given before the slot is written: a slot whose code nobody has is of no use.
         give_code(text, descriptor)
-        opener = RecoveryOpener(text)
+        opener = RecoveryOpener(code_back(text, out))
         try:
             return _add(opened, RecoverySlotRequest(code, label or "recovery code"), opener)
         finally:

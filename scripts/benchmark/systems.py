@@ -107,7 +107,7 @@ class Phonevault(System):
 
     def create(self) -> None:
         self.home.chmod(0o700)
-        words = ("--no-phone", "--recovery-file", str(self.secret), *self.options)
+        words = ("--no-phone", "--single-slot", "--recovery-file", str(self.secret), *self.options)
         self._run("phonevault", "create", str(self.cipher), *words)
 
     def mount(self) -> None:

@@ -28,7 +28,17 @@ def mounted(directory: Path, cipher: str) -> Iterator[Path]:
         home.chmod(0o755)
         code, vault, mountpoint = home / "code", home / "vault", home / "mnt"
         mountpoint.mkdir()
-        _run(home, "create", str(vault), "--no-phone", "--recovery-file", str(code), "--cipher", cipher)
+        _run(
+            home,
+            "create",
+            str(vault),
+            "--no-phone",
+            "--single-slot",
+            "--recovery-file",
+            str(code),
+            "--cipher",
+            cipher,
+        )
         everything = ("--allow-other", "--suid", "--dev")
         _run(home, "mount", str(vault), str(mountpoint), "--recovery-file", str(code), *everything)
         try:

@@ -32,7 +32,9 @@ def pattern(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Computer]:
     """A vault that a recovery code opens."""
     computer = Computer(tmp_path_factory.mktemp("pattern"))
     try:
-        computer.run("create", computer.vault, "--no-phone", "--recovery-file", computer.code_file)
+        computer.run(
+            "create", computer.vault, "--no-phone", "--single-slot", "--recovery-file", computer.code_file
+        )
         yield computer
     finally:
         computer.close()
@@ -82,6 +84,7 @@ def test_xts_says_that_contents_cannot_be_checked(computer: Computer) -> None:
         "create",
         computer.vault,
         "--no-phone",
+        "--single-slot",
         "--recovery-file",
         computer.code_file,
         "--cipher",

@@ -33,7 +33,7 @@ def by_code(computer: Computer) -> tuple[object, ...]:
 def test_create_puts_it_there_and_nowhere_else(fresh: Computer) -> None:
     stick, vault = fresh.root / "stick", fresh.vault
     stick.mkdir()
-    common = ("--no-phone", "--recovery-file", fresh.code_file, "--header")
+    common = ("--no-phone", "--single-slot", "--recovery-file", fresh.code_file, "--header")
     fresh.run("create", vault, *common, vault / "header", code=15)
     fresh.run("create", vault, *common, stick / "no" / "header", code=15)
     (stick / "taken.bak").touch()
@@ -125,7 +125,14 @@ def test_unlock_looks_elsewhere_and_remembers_it(computer: Computer) -> None:
     with pytest.raises(OSError, match="Required key") as caught:
         os.listdir(computer.place)
     assert caught.value.errno == errno.ENOKEY
-    computer.run("create", computer.root / "other", "--no-phone", "--recovery-file", computer.root / "c2")
+    computer.run(
+        "create",
+        computer.root / "other",
+        "--no-phone",
+        "--single-slot",
+        "--recovery-file",
+        computer.root / "c2",
+    )
     computer.run(*unlock, "--header", computer.root / "other" / store.MAIN, code=14)
     assert computer.status()["header_file"] == str(stick / "header")
     computer.run(*unlock, "--header", drawer / "header")
@@ -139,7 +146,9 @@ def test_unlock_looks_elsewhere_and_remembers_it(computer: Computer) -> None:
 def test_the_header_of_another_vault_opens_nothing(computer: Computer) -> None:
     need_fuse()
     stick, other, code = detached(computer), computer.root / "other", computer.root / "c2"
-    computer.run("create", other, "--no-phone", "--recovery-file", code, "--header", stick / "other")
+    computer.run(
+        "create", other, "--no-phone", "--single-slot", "--recovery-file", code, "--header", stick / "other"
+    )
     wrong = ("--header", stick / "other", "--recovery-file", code)
     refused = computer.run("mount", computer.vault, computer.place, *wrong, code=19)
     assert "does not open the tree" in refused.stderr

@@ -19,11 +19,37 @@ def test_the_recovery_code_is_shown_and_opens_the_vault(computer: Computer) -> N
     vault = computer.root / "new"
     with on_terminal(computer, "create", vault) as screen:
         code = screen.wait_for(CODE)[1]
+        screen.wait_for("Recovery code: ")
+        screen.answer(code.lower().replace("-", " "))
         assert screen.wait() == 0
     assert screen.screen.count(code) == 1
     need_fuse()
     computer.run("mount", vault, computer.place, "--recovery-file", "-", input=code.lower().replace("-", " "))
     computer.run("unmount", computer.place)
+
+
+def test_a_code_that_was_written_down_wrongly_is_found(fresh: Computer) -> None:
+    with on_terminal(fresh, "create", fresh.vault, "--no-phone", "--single-slot") as screen:
+        code = screen.wait_for(CODE)[1]
+        screen.wait_for("Recovery code: ")
+        groups = code.split("-")
+        groups[2], groups[8] = "0000" if groups[2] != "0000" else "1111", groups[8][:3]
+        screen.answer("-".join(groups))
+        screen.wait_for(r"look at group 3, 9\.\nRecovery code: ")
+        assert fresh.vault.exists()  # not yet said to be there
+        assert "made" not in screen.screen
+        screen.answer(code)
+        assert screen.wait() == 0
+    fresh.run("slot", "test", fresh.vault, "--recovery-file", "-", input=code)
+
+
+@pytest.mark.parametrize(("key", "code"), [("\x03", 130), ("\x04", 5)], ids=["Ctrl-C", "Ctrl-D"])
+def test_without_the_code_typed_back_there_is_no_vault(fresh: Computer, key: str, code: int) -> None:
+    with on_terminal(fresh, "create", fresh.vault, "--no-phone", "--single-slot") as screen:
+        screen.wait_for("Recovery code: ")
+        screen.press(key)
+        assert screen.wait() == code
+    assert not fresh.vault.exists()
 
 
 @pytest.mark.parametrize(("answer", "code"), [("y", 0), ("n", 49), ("", 49)])

@@ -100,7 +100,14 @@ def test_a_new_volume_key(computer: Computer, cipher: str) -> None:
         computer.vault = computer.root / "xts"
         computer.code_file.unlink()
         computer.run(
-            "create", computer.vault, "--no-phone", "--recovery-file", computer.code_file, "--cipher", cipher
+            "create",
+            computer.vault,
+            "--no-phone",
+            "--single-slot",
+            "--recovery-file",
+            computer.code_file,
+            "--cipher",
+            cipher,
         )
     fill(computer, 40)
     before = view(computer)

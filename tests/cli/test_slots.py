@@ -168,6 +168,9 @@ def test_a_weak_passphrase_is_asked_about_and_a_code_is_drawn(computer: Computer
     assert len(slots(computer)) == 2
     with OnTerminal([*argv, "--recovery"], computer.environment) as screen:
         code = screen.wait_for(r"(?m)^ +((?:[0-9A-Z]{4}-){8}[0-9A-Z]{4})$")[1]
+        screen.wait_for("Recovery code: ")
+        assert len(slots(computer)) == 2  # not before the code came back
+        screen.answer(code)
         assert screen.wait() == 0
     assert re.search("[█▀▄]{20}", screen.screen)
     computer.run("slot", "test", computer.vault, "--recovery-file", "-", input=code)
@@ -192,7 +195,9 @@ def test_a_lost_header_comes_back_and_an_old_one_is_asked_about(computer: Comput
 
 def test_the_header_of_another_vault_is_refused(computer: Computer) -> None:
     other, backup = computer.root / "other", computer.root / "backup"
-    computer.run("create", other, "--no-phone", "--recovery-file", computer.root / "other-code")
+    computer.run(
+        "create", other, "--no-phone", "--single-slot", "--recovery-file", computer.root / "other-code"
+    )
     computer.run("header", "backup", other, backup)
     computer.run("header", "restore", computer.vault, backup, *by_code(computer), code=19)
     computer.run("header", "restore", computer.vault, computer.code_file, *by_code(computer), code=11)

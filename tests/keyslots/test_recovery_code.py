@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from keyslots.errors import BadRecoveryCode
-from keyslots.recovery_code import format_code, parse_code
+from keyslots.recovery_code import format_code, parse_code, wrong_groups
 from keyslots.secret import Secret
 
 ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
@@ -127,3 +127,34 @@ def test_nothing_typed_crashes_the_reader(typed: str | bytes) -> None:
     except BadRecoveryCode:
         return
     assert len(code) == 20
+
+
+RIGHT = "0123-4567-89AB-CDEF-GHJK-MNPQ-RSTV-WXYZ-0000"
+
+
+@pytest.mark.parametrize(
+    ("typed", "wrong"),
+    [
+        (RIGHT, []),
+        (RIGHT.lower().replace("-", " ").replace("0", "o").replace("1", "l"), []),
+        (RIGHT.replace("CDEF", "CDFE"), [4]),
+        (RIGHT.replace("0123", "0124").replace("WXYZ", "WXY?"), [1, 8]),
+        (RIGHT[:-1], [9]),
+        (RIGHT[:9], [3, 4, 5, 6, 7, 8, 9]),
+        (RIGHT.replace("4567", "567"), [2, 3, 4, 5, 6, 7, 8, 9]),
+        (RIGHT + "0", [10]),
+        ("", list(range(1, 10))),
+        (RIGHT + " " * 300, list(range(1, 10))),
+        ("\xff" * 36, list(range(1, 10))),
+    ],
+)
+def test_the_groups_that_differ_are_named(typed: str, wrong: list[int]) -> None:
+    assert wrong_groups(RIGHT, typed.encode("latin-1")) == wrong
+
+
+@given(st.binary(min_size=20, max_size=20), st.binary(max_size=50))
+def test_no_wrong_group_means_the_same_code(code: bytes, typed: bytes) -> None:
+    right = format_code(Secret.take(bytearray(code))).decode()
+    assert wrong_groups(right, right.encode()) == []
+    if not wrong_groups(right, typed):
+        assert bytes(parse_code(typed).view) == code

@@ -48,6 +48,10 @@ class OnTerminal:
     def answer(self, text: str) -> None:
         os.write(self._terminal, text.encode() + b"\n")
 
+    def press(self, key: str) -> None:
+        """Type a key without Enter."""
+        os.write(self._terminal, key.encode())
+
     def wait(self) -> int:
         """Reads to the end and returns the exit code."""
         while self._read(30):
