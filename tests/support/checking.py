@@ -18,10 +18,10 @@ def check_keys() -> CheckKeys:
         return CheckKeys({1: vmk}, VAULT_ID, 1)
 
 
-def check(tree: Path, cipher: str, *, repair: bool = False) -> list[Finding]:
-    """Everything found in a ciphertext tree."""
+def check(tree: Path, cipher: str, *, repair: bool = False, keys: CheckKeys | None = None) -> list[Finding]:
+    """Everything found in a ciphertext tree; `keys` are wiped, those of epoch 1 if omitted."""
     findings: list[Finding] = []
-    keys = check_keys()
+    keys = keys or check_keys()
     fd = os.open(tree, os.O_RDONLY | os.O_DIRECTORY)
     try:
         walk = TreeCheck(Tree(fd, keys, cipher, BLOCK_SIZES[cipher]), findings.append, repair=repair)
