@@ -8,11 +8,18 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Generator, Iterator
 
 import pytest
 from support import leftovers
 from support.needs import NOT_APPLICABLE
+
+
+def pytest_configure() -> None:
+    """A shell lets what it starts with `&` ignore Ctrl-C; the programs under test would inherit that, and never end."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -26,7 +33,11 @@ def nothing_left_behind(tmp_path_factory: pytest.TempPathFactory) -> Iterator[No
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leaves out the tests marked slow unless an expression for -m or a test's own name asks for them."""
+    """Leaves out the tests marked slow unless an expression for -m or a test's own name asks for them.
+
+    The run as an ordinary user, by far the longest, comes first: the others go on beside it.
+    """
+    items.sort(key=lambda item: item.path.name != "test_as_ordinary_user.py")
     if config.option.markexpr or any("::" in argument for argument in config.args):
         return
     slow = [item for item in items if item.get_closest_marker("slow")]

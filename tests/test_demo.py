@@ -39,6 +39,7 @@ def environment(place: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
 
 
 @pytest.mark.mount
+@pytest.mark.anyone
 @pytest.mark.radio
 def test_everything_is_as_promised(place: Path, environment: dict[str, str]) -> None:
     need_fuse()
@@ -50,6 +51,7 @@ def test_everything_is_as_promised(place: Path, environment: dict[str, str]) -> 
 
 
 @pytest.mark.mount
+@pytest.mark.anyone
 @pytest.mark.radio
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_interrupted_in_the_middle_it_leaves_nothing(

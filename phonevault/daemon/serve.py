@@ -22,6 +22,7 @@ from phonevault.daemon.keys import Identified, KeySource
 from phonevault.daemon.link import Link, Phone, PhoneSession
 from phonevault.daemon.log import log
 from phonevault.daemon.requests import Description, Requests
+from phonevault.daemon.signals import held_back
 from phonevault.daemon.state import Policy
 from phonevault.daemon.supervisor import Supervisor
 from phonevault.daemon.treelock import hold_tree
@@ -285,10 +286,11 @@ def _fuse_session(plan: MountPlan, filesystem: EncryptedFileSystem) -> Iterator[
     started, descriptor = False, None
     session: Session | None = None
     try:
-        descriptor = mount(plan.mountpoint, options)
-        session = Session(descriptor, filesystem.operations(), mountpoint=plan.mountpoint)
-        session.start()
-        started = True
+        with held_back():
+            descriptor = mount(plan.mountpoint, options)
+            session = Session(descriptor, filesystem.operations(), mountpoint=plan.mountpoint)
+            session.start()
+            started = True
         # Until its first GETATTR the kernel takes the root for root's own, and refuses its owner a chmod.
         with contextlib.suppress(OSError):
             os.stat(plan.mountpoint)

@@ -46,7 +46,7 @@ venv_fingerprint() { { echo "$PWD $(readlink -f "$(command -v "$python")")"; "$p
 
 venv_is_good() {
     [ "$(cat .venv/made-from 2>/dev/null)" = "$(venv_fingerprint)" ] &&
-        .venv/bin/python -c 'import click, cryptography, dbus_fast, noise, rich, serial, bumble, hypothesis, pytest' >/dev/null 2>&1 &&
+        .venv/bin/python -c 'import click, cryptography, dbus_fast, noise, rich, serial, bumble, hypothesis, pytest, xdist' >/dev/null 2>&1 &&
         [ -x .venv/bin/phonevault ] && [ -x .venv/bin/phonevault-phone ]
 }
 
@@ -54,7 +54,14 @@ venv_is_good() {
 need_venv() {
     find_python || { apt_log=$(mktemp); apt_install python3 python3-venv; find_python; } ||
         die "no Python 3.11 or newer found" "Debian 12 has it: apt-get install python3 python3-venv"
-    venv_is_good && return
+    local lock
+    exec {lock}<. # the checkout itself: of two scripts started at once the second waits, and finds it made
+    flock "$lock"
+    venv_is_good || make_venv
+    exec {lock}<&-
+}
+
+make_venv() {
     need_venv_module
     say "making .venv with $python ($("$python" -V))"
     rm -rf .venv

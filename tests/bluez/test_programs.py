@@ -60,6 +60,7 @@ def computer(world: World, tmp_path: Path) -> Iterator[BluetoothComputer]:
 
 
 @pytest.mark.mount
+@pytest.mark.anyone
 def test_pair_create_mount_lose_and_return(computer: BluetoothComputer, world: World) -> None:
     need_fuse()
     computer.start_phone("--approve", "auto", "--accept-pairing")

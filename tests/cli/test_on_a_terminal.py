@@ -77,6 +77,7 @@ def test_tables_are_drawn_with_headings(computer: Computer) -> None:
 
 
 @pytest.mark.mount
+@pytest.mark.anyone
 def test_a_passphrase_is_asked_for_without_echo(fresh: Computer) -> None:
     need_fuse()
     (fresh.root / "p").write_text("open sesame")
@@ -107,6 +108,7 @@ def test_a_passphrase_is_asked_for_without_echo(fresh: Computer) -> None:
 
 
 @pytest.mark.mount
+@pytest.mark.anyone
 def test_a_hangup_of_the_terminal_does_not_end_the_daemon(computer: Computer) -> None:
     need_fuse()
     with on_terminal(

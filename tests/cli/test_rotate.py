@@ -129,6 +129,7 @@ def test_a_new_volume_key(computer: Computer, cipher: str) -> None:
     computer.run("unmount", computer.place)
 
 
+@pytest.mark.anyone
 def test_the_phone_opens_what_was_rotated_without_it(computer: Computer) -> None:
     fill(computer, 5)
     computer.run("rotate", "master", computer.vault, *by_code(computer))
@@ -173,6 +174,7 @@ def survives_kills_at(computer: Computer, chosen: Callable[[int], Sequence[int]]
             assert used_epochs(computer) == {epoch}
 
 
+@pytest.mark.anyone
 def test_a_killed_rotation_loses_nothing_and_goes_on(computer: Computer) -> None:
     survives_kills_at(computer, lambda changes: random.sample(range(1, changes), 3))
 
@@ -198,6 +200,7 @@ def test_ctrl_c_stops_between_two_files(computer: Computer) -> None:
     assert used_epochs(computer) == {2}
 
 
+@pytest.mark.anyone
 def test_a_damaged_file_is_told_and_its_key_kept(computer: Computer) -> None:
     fill(computer, 10)
     victim = next(p for p in (computer.vault / "tree").rglob("*") if p.is_file() and p.stat().st_size > 1000)
@@ -214,6 +217,7 @@ def test_a_damaged_file_is_told_and_its_key_kept(computer: Computer) -> None:
     assert used_epochs(computer) == {2}
 
 
+@pytest.mark.anyone
 def test_an_old_header_is_not_put_back_unasked(computer: Computer) -> None:
     backup: Path = computer.root / "backup"
     computer.run("header", "backup", computer.vault, backup)
@@ -222,6 +226,7 @@ def test_an_old_header_is_not_put_back_unasked(computer: Computer) -> None:
     assert "volume keys were changed" in told.stderr
 
 
+@pytest.mark.anyone
 def test_a_tree_deeper_than_the_usual_number_of_descriptors(computer: Computer) -> None:
     computer.mount(*by_code(computer))
     fd = os.open(computer.place, os.O_RDONLY)

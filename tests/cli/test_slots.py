@@ -205,6 +205,7 @@ def test_the_header_of_another_vault_is_refused(computer: Computer) -> None:
 
 
 @pytest.mark.mount
+@pytest.mark.anyone
 def test_a_phone_and_a_passphrase_together(computer: Computer) -> None:
     need_fuse()
     secret, wrong = write(computer, "p", GOOD), write(computer, "w", GOOD + "?")

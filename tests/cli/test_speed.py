@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
 from pathlib import Path
 
 import pytest
 from support.computer import Computer, snapshot, wait_until
-from support.needs import need_fuse, need_ordinary_user
+from support.needs import need_fuse, need_ordinary_user, need_program
 
 from phonevault.errors import NotMeasurable
 from phonevault.speed import ciphers, workloads
@@ -95,6 +96,29 @@ def test_a_trial_that_cannot_be_mounted_is_taken_away(fresh: Computer) -> None:
     if Path("/dev/fuse").exists():
         assert "mounting failed: no" in fresh.run("speed", fresh.vault, code=61, env=environment).stderr
     assert not trials(fresh.root)
+
+
+@pytest.mark.mount
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_killed_between_the_mount_and_its_service_it_leaves_nothing(
+    fresh: Computer, number: signal.Signals
+) -> None:
+    """A script in the place of fusermount3 mounts, and ends the process that measures before anything is served."""
+    need_fuse()
+    create(fresh.vault, cipher=GCM, slots=[RecoverySlotRequest()]).wipe()
+    script = fresh.root / "bin" / "fusermount3"
+    script.parent.mkdir()
+    own, pid_file = need_program("fusermount3"), fresh.root / "pid"
+    killing = f"kill -{int(number)} $(cat {pid_file}); sleep 0.5"
+    script.write_text(f'#!/bin/sh\n{own} "$@" || exit\ncase "$1" in -o) {killing};; esac\n')
+    script.chmod(0o755)
+    start = (
+        f"echo $$ > {pid_file}; exec {' '.join(fresh.command('phonevault.cli.main', 'speed', fresh.vault))}"
+    )
+    environment = {**fresh.environment, "PATH": f"{script.parent}:{os.environ['PATH']}"}
+    running = subprocess.run(["sh", "-c", start], env=environment, capture_output=True, check=False)
+    assert running.returncode == (-number if number == signal.SIGKILL else 128 + signal.SIGINT)
+    wait_until(lambda: not trials(fresh.root))
 
 
 @pytest.mark.parametrize(("free_mib", "large_mib"), [(32, 4), (100, 12), (512, 64), (10**6, 64)])

@@ -20,7 +20,7 @@ from phonevault import vault
 from phonevault.daemon.serve import give_keys
 from phonevault.fs.filesystem import EncryptedFileSystem
 
-pytestmark = pytest.mark.mount
+pytestmark = [pytest.mark.mount, pytest.mark.anyone]
 
 MAGIC = b"PVF1"
 NEWER = 13

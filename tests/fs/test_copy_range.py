@@ -4,27 +4,13 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support.mounted_tree import MountedTree, mounted_tree
+from support.mounted_tree import MountedTree
 from support.sparse_files import PIECES, outcome, pattern, sparse
 
-pytestmark = pytest.mark.mount
-
-
-@pytest.fixture(params=["aes-256-gcm", "aes-256-xts"])
-def mount(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[MountedTree]:
-    with mounted_tree(tmp_path, request.param) as tree:
-        yield tree
-
-
-@pytest.fixture
-def plain(tmp_path: Path) -> Path:
-    folder = tmp_path / "plain"
-    folder.mkdir()
-    return folder
+pytestmark = [pytest.mark.mount, pytest.mark.anyone]
 
 
 def test_copy_file_range_is_a_plain_copy(mount: MountedTree, plain: Path) -> None:

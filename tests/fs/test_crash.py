@@ -22,7 +22,7 @@ from support.needs import need_fuse
 from phonevault.check.findings import Code
 from phonevault.fs.recovery import recover
 
-pytestmark = pytest.mark.mount
+pytestmark = [pytest.mark.mount, pytest.mark.anyone]
 
 LOADS = 2
 CIPHERS = ["aes-256-gcm", "aes-256-xts"]

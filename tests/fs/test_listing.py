@@ -143,6 +143,7 @@ class Directory:
 
 
 @pytest.mark.mount
+@pytest.mark.anyone
 def test_seekdir_takes_another_handles_position(mount: MountedTree) -> None:
     for number in range(500):
         (mount.path / f"file {number}").touch()
@@ -169,6 +170,7 @@ def test_seekdir_takes_another_handles_position(mount: MountedTree) -> None:
 
 
 @pytest.mark.mount
+@pytest.mark.anyone
 @pytest.mark.parametrize("options", [(), ("shared",)], ids=["alone", "shared"])
 def test_readers_of_a_changing_directory_miss_nothing(tmp_path: Path, options: tuple[str, ...]) -> None:
     with mounted_tree(tmp_path, "aes-256-gcm", *options) as mount:
@@ -205,6 +207,7 @@ def test_readers_of_a_changing_directory_miss_nothing(tmp_path: Path, options: t
 
 
 @pytest.mark.mount
+@pytest.mark.anyone
 def test_inode_numbers_are_those_of_the_backing_store_everywhere(mount: MountedTree) -> None:
     (mount.path / "folder").mkdir()
     for number in range(50):

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from support.mounted_tree import mounted_tree
 
-pytestmark = pytest.mark.mount
+pytestmark = [pytest.mark.mount, pytest.mark.anyone]
 
 LOCKS = 60
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from support.mounted_tree import MountedTree, mounted_tree
 
-pytestmark = pytest.mark.mount
+pytestmark = [pytest.mark.mount, pytest.mark.anyone]
 
 HELPER = """
 import fcntl, os, struct, sys

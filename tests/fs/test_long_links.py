@@ -96,6 +96,7 @@ def sidecars(mount: MountedTree) -> list[Path]:
 
 
 @pytest.mark.mount
+@pytest.mark.anyone
 def test_targets_of_every_length(mount: MountedTree) -> None:
     sizes = (1, 3042, 3043, 3044, 3045, 4000, 4094, 4095)
     for size in sizes:
@@ -114,6 +115,7 @@ def test_targets_of_every_length(mount: MountedTree) -> None:
 
 
 @pytest.mark.mount
+@pytest.mark.anyone
 def test_the_sidecar_goes_with_the_last_name(mount: MountedTree) -> None:
     one, two, other = (mount.path / name for name in ("one", "two", "other"))
     os.symlink(target_of(4000), one)
@@ -128,6 +130,7 @@ def test_the_sidecar_goes_with_the_last_name(mount: MountedTree) -> None:
 
 
 @pytest.mark.mount
+@pytest.mark.anyone
 def test_a_link_held_without_a_name_still_tells_its_target(shared: MountedTree) -> None:
     for replaced in (False, True):
         path = shared.path / "link"
@@ -145,6 +148,7 @@ def test_a_link_held_without_a_name_still_tells_its_target(shared: MountedTree) 
 
 
 @pytest.mark.mount
+@pytest.mark.anyone
 def test_hostile_sidecars_are_input_output_errors(shared: MountedTree) -> None:
     mount = shared
     mount.damaged = True
@@ -180,6 +184,7 @@ def test_hostile_sidecars_are_input_output_errors(shared: MountedTree) -> None:
 
 
 @pytest.mark.mount
+@pytest.mark.anyone
 def test_a_damaged_text_hides_nothing_else(mount: MountedTree) -> None:
     mount.damaged = True
     os.symlink(target_of(4000), mount.path / "link")
@@ -194,6 +199,7 @@ def test_a_damaged_text_hides_nothing_else(mount: MountedTree) -> None:
 
 
 @pytest.mark.mount
+@pytest.mark.anyone
 def test_nothing_of_the_target_shows(mount: MountedTree) -> None:
     os.symlink("telling/" * 500, mount.path / "link")
     (sidecar,) = sidecars(mount)

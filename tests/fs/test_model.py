@@ -15,7 +15,7 @@ from support.twin_operations import STEPS
 from support.twin_trees import TwinTrees
 from support.twin_worlds import Step
 
-pytestmark = pytest.mark.mount
+pytestmark = [pytest.mark.mount, pytest.mark.anyone]
 
 LONG_EXAMPLES = int(os.environ.get("PHONEVAULT_MODEL_EXAMPLES", "400"))
 VARIANTS = pytest.mark.parametrize("options", [(), ("shared",)], ids=["alone", "shared"])

@@ -12,20 +12,13 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support.mounted_tree import MountedTree, mounted_tree
+from support.mounted_tree import MountedTree
 from support.needs import need_program
 
 pytestmark = pytest.mark.mount
-
-
-@pytest.fixture(params=["aes-256-gcm", "aes-256-xts"])
-def mount(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[MountedTree]:
-    with mounted_tree(tmp_path, request.param) as tree:
-        yield tree
 
 
 def run(*command: str, cwd: Path | None = None) -> str:

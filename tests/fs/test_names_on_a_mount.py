@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support.mounted_tree import MountedTree, mounted_tree
 
-pytestmark = pytest.mark.mount
+pytestmark = [pytest.mark.mount, pytest.mark.anyone]
 
 ODD = [
     b"phonevault.dirid", b"phonevault.tmp.0123456789abcdef", b"phonevault.long.x", b"phonevault.long.x.name", b"...", b" ", b"\n",

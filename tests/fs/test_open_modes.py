@@ -11,22 +11,14 @@ import stat
 import struct
 import subprocess
 import sys
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
-from support.mounted_tree import MountedTree, mounted_tree
+from support.mounted_tree import MountedTree
 
 pytestmark = pytest.mark.mount
 
 FS_IOC_GETFLAGS = 0x80086601
 FIBMAP = 1
-
-
-@pytest.fixture(params=["aes-256-gcm", "aes-256-xts"])
-def mount(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[MountedTree]:
-    with mounted_tree(tmp_path, request.param) as tree:
-        yield tree
 
 
 def child(program: str, *arguments: object) -> subprocess.Popen[bytes]:

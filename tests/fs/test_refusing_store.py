@@ -17,7 +17,7 @@ from support.needs import need_root
 
 from phonevault.fs.syscalls import FALLOC_KEEP_SIZE, FALLOC_PUNCH_HOLE, fallocate
 
-pytestmark = pytest.mark.mount
+pytestmark = [pytest.mark.mount, pytest.mark.anyone]
 
 CIPHERS = ["aes-256-gcm", "aes-256-xts"]
 OLD = bytes(range(1, 251)) * 400

@@ -50,7 +50,7 @@ def sides(mounts: tuple[Path, Path], request: pytest.FixtureRequest) -> tuple[Pa
 
 # -- contents ---------------------------------------------------------------------------------------------
 
-pytestmark = pytest.mark.mount
+pytestmark = [pytest.mark.mount, pytest.mark.anyone]
 
 
 def test_an_open_file_that_the_other_host_wrote_anew(sides: tuple[Path, Path]) -> None:

@@ -14,25 +14,12 @@ from support.sparse_files import outcome, pattern
 
 from phonevault.fs.syscalls import FALLOC_KEEP_SIZE, FALLOC_PUNCH_HOLE, FALLOC_ZERO_RANGE, fallocate
 
-pytestmark = pytest.mark.mount
+pytestmark = [pytest.mark.mount, pytest.mark.anyone]
 
 CIPHERS = ["aes-256-gcm", "aes-256-xts"]
 COLLAPSE_RANGE, INSERT_RANGE, UNSHARE_RANGE = 0x08, 0x20, 0x40
 PUNCH = FALLOC_PUNCH_HOLE | FALLOC_KEEP_SIZE
 ZERO = FALLOC_ZERO_RANGE
-
-
-@pytest.fixture(params=CIPHERS)
-def mount(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[MountedTree]:
-    with mounted_tree(tmp_path, request.param) as tree:
-        yield tree
-
-
-@pytest.fixture
-def plain(tmp_path: Path) -> Path:
-    folder = tmp_path / "plain"
-    folder.mkdir()
-    return folder
 
 
 def zero_by_hand(fd: int, mode: int, offset: int, length: int) -> None:

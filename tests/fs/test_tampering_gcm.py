@@ -24,7 +24,7 @@ from support.tampering import (
 
 from phonevault.fs.format.layout import HEADER_BYTES, OVERHEAD_BYTES
 
-pytestmark = pytest.mark.mount
+pytestmark = [pytest.mark.mount, pytest.mark.anyone]
 
 WHOLE_FILE_EIO: list[object] = [os.strerror(errno.EIO)]
 

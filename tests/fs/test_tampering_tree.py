@@ -15,7 +15,7 @@ from support.tampering import TamperedTree, flipped, rewrite, tampered_tree
 from phonevault.fs.format.dirid import FILE_NAME
 from phonevault.fs.format.names import LONG_SUFFIX
 
-pytestmark = pytest.mark.mount
+pytestmark = [pytest.mark.mount, pytest.mark.anyone]
 
 LONG, LONGER = "l" * 200, "m" * 255
 

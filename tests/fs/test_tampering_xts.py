@@ -13,7 +13,7 @@ from support.tampering import TamperedTree, flipped, rewrite, tampered_tree
 
 from phonevault.fs.format.layout import HEADER_BYTES
 
-pytestmark = pytest.mark.mount
+pytestmark = [pytest.mark.mount, pytest.mark.anyone]
 
 AES, PAGE = 16, 4096
 CONTENT = bytes(range(256)) * 40

@@ -16,7 +16,7 @@ from support.mounted_tree import MountedTree, mounted_tree
 
 from phonevault.fs.syscalls import AT_SYMLINK_NOFOLLOW, birth_time
 
-pytestmark = pytest.mark.mount
+pytestmark = [pytest.mark.mount, pytest.mark.anyone]
 
 SECOND = 1_000_000_000
 TIMES = [

@@ -12,7 +12,6 @@ import shutil
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -22,19 +21,6 @@ from support.sparse_files import outcome, pattern
 pytestmark = pytest.mark.mount
 
 LEASE_CALLS = [(fcntl.F_SETLEASE, fcntl.F_RDLCK), (fcntl.F_SETLEASE, fcntl.F_UNLCK)]
-
-
-@pytest.fixture(params=["aes-256-gcm", "aes-256-xts"])
-def mount(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[MountedTree]:
-    with mounted_tree(tmp_path, request.param) as tree:
-        yield tree
-
-
-@pytest.fixture
-def plain(tmp_path: Path) -> Path:
-    folder = tmp_path / "plain"
-    folder.mkdir()
-    return folder
 
 
 def test_waiting_for_a_file_or_directory(mount: MountedTree, plain: Path) -> None:

@@ -1,5 +1,6 @@
 """The host side against the real phone agent in a process of its own."""
 
+import os
 import subprocess
 import sys
 
@@ -138,6 +139,17 @@ def test_lock_everything_reaches_the_computer(world, session, phone):
     assert session.decrypt(phone.fingerprint, seal(phone), "test") == SECRET
 
 
+@pytest.fixture
+def terminal_held(world):
+    """The kernel gives the number of the dead phone's terminal to no other program, which would look like the phone."""
+    kind, _, path = world["spec"].partition(":")
+    held = os.open(path, os.O_RDWR | os.O_NOCTTY) if kind == "pty" else None
+    yield
+    if held is not None:
+        os.close(held)
+
+
+@pytest.mark.usefixtures("terminal_held")
 def test_the_phone_goes_and_comes_back(world, phone):
     session = connect_phone(phone, world["identity"])
     try:

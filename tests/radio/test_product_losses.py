@@ -15,7 +15,7 @@ from support.computer import PHONE, ROOT, Computer, wait_until
 from support.needs import need_fuse
 from support.radio import PHONE_ADDRESS, Radio, running_radio
 
-pytestmark = [pytest.mark.radio, pytest.mark.mount]
+pytestmark = [pytest.mark.radio, pytest.mark.mount, pytest.mark.anyone]
 
 PHONE_PROGRAM = ROOT / "scripts" / "bluez_machine" / "phone_program.py"
 """The phone's program, which closes its RFCOMM channel at SIGUSR1."""

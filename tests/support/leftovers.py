@@ -76,7 +76,7 @@ def processes_of(marker: str, directory: Path) -> dict[int, str]:
 
 
 def _is_of(pid: int, marker: str, directory: Path) -> bool:
-    if os.fsencode(directory) in _read(pid, "cmdline"):
+    if os.fsencode(f"{directory}/") in _read(pid, "cmdline"):
         return True
     return f"{MARKER_NAME}={marker}".encode() in _read(pid, "environ").split(b"\0")
 

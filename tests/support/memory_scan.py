@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 _WINDOW = 16
+_PAGE = 4096
+_ZEROS = bytes(_PAGE)
 
 
 def windows(secret: bytes) -> set[bytes]:
@@ -30,10 +34,22 @@ def scan(pid: int, secrets: dict[str, bytes]) -> dict[str, list[str]]:
             start, end = (int(part, 16) for part in fields[0].split("-"))
             mapping = fields[5] if len(fields) > 5 else "anonymous"
             memory.seek(start)
-            data = memory.read(end - start)
-            for name, stretches in needles.items():
-                for stretch in stretches:
-                    offset = data.find(stretch)
-                    if offset >= 0:
-                        found.setdefault(name, []).append(f"{mapping}+{offset:#x}")
+            for at, data in _used(memory.read(end - start)):
+                for name, stretches in needles.items():
+                    for stretch in stretches:
+                        offset = data.find(stretch)
+                        if offset >= 0:
+                            found.setdefault(name, []).append(f"{mapping}+{at + offset:#x}")
     return found
+
+
+def _used(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """The stretches of a mapping between pages of zeros, with their offsets; most of a stack was never touched."""
+    begin: int | None = None
+    for offset in range(0, len(data) + _PAGE, _PAGE):
+        page = data[offset : offset + _PAGE]
+        if page and page != _ZEROS:
+            begin = offset if begin is None else begin
+        elif begin is not None:
+            yield begin, data[begin : offset + _WINDOW]  # a stretch may end in zeros
+            begin = None
