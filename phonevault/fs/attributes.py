@@ -10,15 +10,16 @@ from phonevault.fs.format.links import target_size
 from phonevault.fuse import abi
 
 _BILLION = 1_000_000_000
+_MASK = (1 << 64) - 1
+_KIND = 0o170000
 
 
 def plain_size(status: os.stat_result, layout: Layout) -> int:
     """Size of the plaintext, in bytes, from stat alone."""
-    if stat.S_ISREG(status.st_mode):
-        return layout.plain_size(status.st_size)
-    if stat.S_ISLNK(status.st_mode):
-        return target_size(status.st_size)
-    return status.st_size
+    kind, size = status.st_mode & _KIND, status.st_size
+    if kind == stat.S_IFREG:
+        return layout.plain_size(size)
+    return target_size(size) if kind == stat.S_IFLNK else size
 
 
 def pack(status: os.stat_result, layout: Layout) -> tuple[int, ...]:
@@ -26,11 +27,11 @@ def pack(status: os.stat_result, layout: Layout) -> tuple[int, ...]:
     atime_s, atime_ns = divmod(status.st_atime_ns, _BILLION)
     mtime_s, mtime_ns = divmod(status.st_mtime_ns, _BILLION)
     ctime_s, ctime_ns = divmod(status.st_ctime_ns, _BILLION)
-    mask = (1 << 64) - 1
+    rdev = status.st_rdev
     return (
         status.st_ino, plain_size(status, layout), status.st_blocks,
-        atime_s & mask, mtime_s & mask, ctime_s & mask, atime_ns, mtime_ns, ctime_ns,
-        status.st_mode, status.st_nlink, status.st_uid, status.st_gid, _kernel_device(status.st_rdev),
+        atime_s & _MASK, mtime_s & _MASK, ctime_s & _MASK, atime_ns, mtime_ns, ctime_ns,
+        status.st_mode, status.st_nlink, status.st_uid, status.st_gid, _kernel_device(rdev) if rdev else 0,
         4096, 0,
     )  # fmt: skip
 

@@ -76,7 +76,7 @@ class Session:
         self,
         fd: int,
         operations: Operations,
-        threads: int = 2,
+        threads: int = 4,
         mountpoint: str | os.PathLike[str] | None = None,
     ) -> None:
         self._mountpoint = mountpoint
