@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import errno
+import logging
 import os
+import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +14,7 @@ from typing import TypeVar
 
 from cryptography.hazmat.primitives.ciphers.aead import AESSIV
 
+from keyslots.memory import scrub_stack
 from phonevault.fs import attributes, directory_ids
 from phonevault.fs.contents.gcm_file import GcmFile
 from phonevault.fs.contents.sparse_file import SparseFile
@@ -25,11 +29,15 @@ from phonevault.fs.nodes import Node, NodeTable, PathHandle, key_of, pinned
 from phonevault.fs.permissions import Permissions
 from phonevault.fs.xattr_store import Ciphertext, XattrStore, carries_xattrs
 
+log = logging.getLogger(__name__)
+
 _Found = TypeVar("_Found")
 
 MAX_WRITE_BYTES = 1 << 20
 """The largest WRITE that is taken."""
 _LONG_TIMEOUT_S = 86_400
+_HELD_UP_S = 0.5
+"""How long a lock waits for requests that use files' keys before it goes on without them."""
 CIPHERS: dict[str, tuple[type[Layout], type[SparseFile]]] = {
     "aes-256-gcm": (Layout, GcmFile),
     "aes-256-xts": (XtsLayout, XtsFile),
@@ -104,19 +112,28 @@ class Core:
             raise DirectoryIdDamaged("the root directory has no id file") from None
 
     def lock(self) -> None:
-        """Wipe every key, also those of open files."""
+        """Wipe every key, also those of open files.
+
+        A request that hangs in the backing store keeps its own file's key until it comes back, and not the lock: all else is wiped.
+        """
         keys, self._keys = self._keys, None
         self._last_name = None
         self.permissions.forget()
         if keys is not None:
             keys.arena.close()
-        for node in self.nodes.all_nodes():
-            if node.contents is not None:
-                node.contents.wipe()
-        for contents in tuple(self._besides):
-            contents.wipe()
-        if keys is not None:
-            keys.wipe()
+        deadline = time.monotonic() + _HELD_UP_S
+        opened = [node.contents for node in self.nodes.all_nodes() if node.contents is not None]
+        hanging = [contents for contents in (*opened, *self._besides) if not contents.wipe_by(deadline)]
+        if keys is None:
+            return
+        keys.wipe_own()
+        if hanging:
+            log.warning(
+                "lock: a request hangs in the backing store; its file's key is wiped when it comes back"
+            )
+            threading.Thread(target=_wipe_later, args=(hanging, keys), name="wipe", daemon=True).start()
+        else:
+            keys.arena.wipe()
 
     # -- names --------------------------------------------------------------------------------------------
 
@@ -295,6 +312,13 @@ class Core:
     def owns(self, uid: int, gid: int) -> bool:
         """Whether what the daemon makes belongs to that user and group from the start."""
         return (uid, gid) == self._own
+
+
+def _wipe_later(hanging: list[SparseFile], keys: TreeKeys) -> None:
+    for contents in hanging:
+        contents.wipe()
+    keys.arena.wipe()
+    scrub_stack()
 
 
 def contents_of(node: Node) -> SparseFile:

@@ -97,9 +97,13 @@ class TreeKeys:
 
     def wipe(self) -> None:
         """Wipe every key. The ciphers are of no use afterwards and must be dropped."""
+        self.wipe_own()
+        self.arena.wipe()
+
+    def wipe_own(self) -> None:
+        """Wipe the tree's own keys, not those of files."""
         for secret in self._secrets:
             secret.view[:] = bytes(len(secret))
-        self.arena.wipe()
 
     def seal_target(self, target: bytes) -> str:
         """The text of a link, of any length (docs/format.md 3). Nonce: random, at most 2^32 links a volume key."""

@@ -29,6 +29,16 @@ _MAX_BACKGROUND = 64
 _POLL_S = 0.002
 _SCRUB_S = 2.0
 _MINOR_INC_EPOCH = 44
+_TELLS = frozenset(
+    {
+        abi.Opcode.READ,
+        abi.Opcode.READLINK,
+        abi.Opcode.READDIR,
+        abi.Opcode.GETXATTR,
+        abi.Opcode.LISTXATTR,
+    }
+)
+"""Requests whose answer is plaintext, and that change and count nothing."""
 
 
 class Mode(Enum):
@@ -269,8 +279,13 @@ class Session:
             log.exception("request %d failed by a bug", request.opcode)
             self._device.reply_error(request.unique, errno.EIO)
         else:
-            if body is not None:
-                self._device.reply(request.unique, body)
+            if body is None:
+                return
+            if self._mode is Mode.LOCKED and request.opcode in _TELLS:
+                # It outlived the lock (a hung disk): what it read must not get into the kernel's caches now.
+                self._device.reply_error(request.unique, errno.ENOKEY)
+                return
+            self._device.reply(request.unique, body)
 
     def _gate(self, request: Request) -> None:
         """A request while the mount is not open."""

@@ -9,6 +9,7 @@ import contextlib
 import logging
 import os
 import threading
+import time
 from abc import ABC, abstractmethod
 
 from phonevault.fs.contents.stored_file import StoredFile
@@ -68,6 +69,16 @@ class ContentFile(StoredFile, ABC):
         """Forget the key; it is unwrapped again at the next request that needs it."""
         with self.guard:
             self._drop_key()
+
+    def wipe_by(self, deadline_s: float) -> bool:
+        """The same, unless a request of the file does not end by then (time.monotonic()): then False."""
+        if not self.guard.acquire(timeout=max(0.0, deadline_s - time.monotonic())):
+            return False
+        try:
+            self._drop_key()
+        finally:
+            self.guard.release()
+        return True
 
     def _look_again(self) -> None:
         """What another host may have changed since our last request: the length; the file id and key, by cutting the file to nothing."""
