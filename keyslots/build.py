@@ -19,10 +19,11 @@ from .header import (
     Kem,
     Slot,
     check_label,
+    flags_of,
 )
 from .schema import SchemaError
 from .secret import Secret
-from .slots import passphrase, phone, phone_passphrase, recovery
+from .slots import passphrase, phone, phone_passphrase, phones, recovery
 from .slots.passphrase import Cost
 from .wrap import wrap_slot
 
@@ -67,7 +68,22 @@ class PhonePassphraseSlotRequest:
     cost: Cost = field(default_factory=Cost)
 
 
-SlotRequest = PhoneSlotRequest | PassphraseSlotRequest | RecoverySlotRequest | PhonePassphraseSlotRequest
+@dataclass(frozen=True)
+class PhonesSlotRequest:
+    """A slot that any `threshold` of several phones open: DER of their keys."""
+
+    public_keys_der: tuple[bytes, ...]
+    threshold: int
+    label: str = "phones"
+
+
+SlotRequest = (
+    PhoneSlotRequest
+    | PassphraseSlotRequest
+    | RecoverySlotRequest
+    | PhonePassphraseSlotRequest
+    | PhonesSlotRequest
+)
 
 
 @dataclass(frozen=True)
@@ -88,9 +104,11 @@ def new_recovery_code() -> Secret:
     return Secret.random(recovery_code.CODE_BYTES)
 
 
-def _encapsulate(request: SlotRequest) -> tuple[Kem, Secret]:
+def _encapsulate(vault_id: bytes, slot_id: int, request: SlotRequest) -> tuple[Kem, Secret]:
     if isinstance(request, PhoneSlotRequest):
         return phone.encapsulate(request.public_key_der)
+    if isinstance(request, PhonesSlotRequest):
+        return phones.encapsulate(vault_id, slot_id, request.public_keys_der, request.threshold)
     if isinstance(request, PassphraseSlotRequest):
         return passphrase.encapsulate(passphrase.new_key(request.passphrase, request.cost))
     if isinstance(request, PhonePassphraseSlotRequest):
@@ -111,7 +129,7 @@ def new_slot(vault_id: bytes, slot_id: int, request: SlotRequest, vmks: Mapping[
         label = check_label(request.label)
     except SchemaError as error:
         raise BadParameter(str(error)) from error
-    kem, secret = _encapsulate(request)
+    kem, secret = _encapsulate(vault_id, slot_id, request)
     with secret:
         return wrap_slot(vault_id, slot_id, label, now(), kem, secret, vmks)
 
@@ -147,4 +165,4 @@ def new_header(requests: Sequence[SlotRequest], cipher: str, block_size: int | N
         vmk.wipe()
         raise
     epochs = Epochs(FIRST_EPOCH, FIRST_EPOCH, FIRST_EPOCH, (FIRST_EPOCH,))
-    return NewHeader(Header(vault_id, 1, now(), cipher, size, epochs, slots), vmk)
+    return NewHeader(Header(vault_id, 1, now(), cipher, size, epochs, slots, flags_of(slots)), vmk)

@@ -11,12 +11,13 @@ from collections.abc import Mapping
 
 from .build import SlotRequest, new_slot
 from .errors import BadParameter, LastSlot, NoSuchSlot
-from .header import MAX_SLOTS, Header, Kem, Slot
+from .header import MAX_SLOTS, Header, Kem, Slot, flags_of
 from .secret import Secret
-from .slots import passphrase, phone, phone_passphrase, recovery
+from .slots import passphrase, phone, phone_passphrase, phones, recovery
 from .slots.passphrase import PassphraseKem
 from .slots.phone import PhoneKem
 from .slots.phone_passphrase import PhonePassphraseKem
+from .slots.phones import PhonesKem
 from .wrap import wrap_slot
 
 
@@ -52,7 +53,7 @@ def add_slot(header: Header, vmks: Mapping[int, Secret], request: SlotRequest) -
     if free is None:
         raise BadParameter(f"the vault has all {MAX_SLOTS} slots already")
     slot = new_slot(header.vault_id, free, request, vmks)
-    return _with_slots(header, (*header.slots, slot)), slot
+    return with_slots(header, (*header.slots, slot)), slot
 
 
 def remove_slot(header: Header, slot_id: int) -> Header:
@@ -65,7 +66,7 @@ def remove_slot(header: Header, slot_id: int) -> Header:
     gone = slot_of(header, slot_id)
     if len(header.slots) == 1:
         raise LastSlot("it is the only slot: without it nobody could open the vault again")
-    return _with_slots(header, tuple(slot for slot in header.slots if slot is not gone))
+    return with_slots(header, tuple(slot for slot in header.slots if slot is not gone))
 
 
 def replace_slot(
@@ -79,7 +80,7 @@ def replace_slot(
     """
     old = slot_of(header, slot_id)
     slot = new_slot(header.vault_id, slot_id, request, vmks)
-    return _with_slots(header, tuple(slot if other is old else other for other in header.slots)), slot
+    return with_slots(header, tuple(slot if other is old else other for other in header.slots)), slot
 
 
 def rewrap_slot(header: Header, vmks: Mapping[int, Secret], slot_id: int) -> tuple[Header, Slot]:
@@ -90,15 +91,18 @@ def rewrap_slot(header: Header, vmks: Mapping[int, Secret], slot_id: int) -> tup
         HeaderTampered: a public key in the slot is of small order.
     """
     old = slot_of(header, slot_id)
-    kem, secret = _encapsulate_again(old.kem)
+    kem, secret = _encapsulate_again(header.vault_id, old.id, old.kem)
     with secret:
         slot = wrap_slot(header.vault_id, old.id, old.label, old.created, kem, secret, vmks)
-    return _with_slots(header, tuple(slot if other is old else other for other in header.slots)), slot
+    return with_slots(header, tuple(slot if other is old else other for other in header.slots)), slot
 
 
-def _encapsulate_again(kem: Kem) -> tuple[Kem, Secret]:
+def _encapsulate_again(vault_id: bytes, slot_id: int, kem: Kem) -> tuple[Kem, Secret]:
     if isinstance(kem, PhoneKem):
         return phone.encapsulate(kem.public_key)
+    if isinstance(kem, PhonesKem):
+        public_keys = [part.public_key for part in kem.phones]
+        return phones.encapsulate(vault_id, slot_id, public_keys, kem.threshold)
     if isinstance(kem, PassphraseKem):
         return passphrase.encapsulate(kem)
     if isinstance(kem, PhonePassphraseKem):
@@ -106,5 +110,7 @@ def _encapsulate_again(kem: Kem) -> tuple[Kem, Secret]:
     return recovery.encapsulate(kem)
 
 
-def _with_slots(header: Header, slots: tuple[Slot, ...]) -> Header:
-    return dataclasses.replace(header, slots=tuple(sorted(slots, key=lambda slot: slot.id)))
+def with_slots(header: Header, slots: tuple[Slot, ...]) -> Header:
+    """Return the header with these slots in the place of its own, and the feature flags that they need."""
+    ordered = tuple(sorted(slots, key=lambda slot: slot.id))
+    return dataclasses.replace(header, slots=ordered, flags=flags_of(ordered))

@@ -12,15 +12,18 @@ from typing import Any
 from . import canonical
 from .errors import HeaderTampered, HeaderTooNew
 from .schema import SchemaError, array, exact_hex, integer, members, string
-from .slots import passphrase, phone, phone_passphrase, recovery
+from .slots import passphrase, phone, phone_passphrase, phones, recovery
 from .slots.passphrase import PassphraseKem
 from .slots.phone import PhoneKem
 from .slots.phone_passphrase import PhonePassphraseKem
+from .slots.phones import PhonesKem
 from .slots.recovery import RecoveryKem
 
 FORMAT = "phonevault"
 VERSION = 1
-FLAGS: frozenset[str] = frozenset()
+FLAG_OF_KIND = {PhonesKem.kind: "phones"}
+"""Feature flags of kinds of slots: set exactly as long as there is such a slot."""
+FLAGS = frozenset(FLAG_OF_KIND.values())
 """Feature flags this version knows."""
 
 VAULT_ID_BYTES = 16
@@ -42,13 +45,14 @@ BLOCK_SIZES = {
 }
 """Permitted block sizes of each cipher, in bytes of plaintext."""
 
-Kem = PhoneKem | PassphraseKem | RecoveryKem | PhonePassphraseKem
+Kem = PhoneKem | PassphraseKem | RecoveryKem | PhonePassphraseKem | PhonesKem
 
 _PARSE_KEM: dict[str, Callable[[object], Kem]] = {
     PhoneKem.kind: phone.parse,
     PassphraseKem.kind: passphrase.parse,
     RecoveryKem.kind: recovery.parse,
     PhonePassphraseKem.kind: phone_passphrase.parse,
+    PhonesKem.kind: phones.parse,
 }
 _CREATED = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z")
 # Controls, line separators, bidirectional marks: a fixed list, not a property that grows with Unicode.
@@ -121,7 +125,7 @@ class Slot:
 
     @property
     def kind(self) -> str:
-        """`phone`, `passphrase`, `recovery` or `phone+passphrase`."""
+        """`phone`, `passphrase`, `recovery`, `phone+passphrase` or `phones`."""
         return self.kem.kind
 
     def to_json(self) -> dict[str, Any]:
@@ -223,6 +227,8 @@ def _parse(value: object) -> Header:
         raise SchemaError("slots are not in ascending order of their ids")
     if sum(part.cost.work_kib for slot in slots if (part := passphrase_part(slot.kem))) > MAX_TOTAL_WORK_KIB:
         raise SchemaError("the passphrase slots together cost too much")
+    if tuple(fields["flags"]) != flags_of(slots):
+        raise SchemaError("flags are not those of the slots")
     return Header(
         vault_id=exact_hex(fields["vault_id"], VAULT_ID_BYTES, "vault_id"),
         generation=integer(fields["generation"], 1, MAX_GENERATION, "generation"),
@@ -235,8 +241,21 @@ def _parse(value: object) -> Header:
     )
 
 
+def flags_of(slots: tuple[Slot, ...]) -> tuple[str, ...]:
+    """Return the feature flags that a header with these slots has."""
+    return tuple(sorted({FLAG_OF_KIND[slot.kind] for slot in slots if slot.kind in FLAG_OF_KIND}))
+
+
+def phone_parts(kem: Kem) -> tuple[PhoneKem, ...]:
+    """Return what phones open of a slot: none, one, or several of which some suffice."""
+    if isinstance(kem, PhonesKem):
+        return kem.phones
+    part = phone_part(kem)
+    return (part,) if part is not None else ()
+
+
 def phone_part(kem: Kem) -> PhoneKem | None:
-    """Return what a phone opens of a slot, or None."""
+    """Return what one phone opens of a slot, with no other phone, or None."""
     return kem.phone if isinstance(kem, PhonePassphraseKem) else kem if isinstance(kem, PhoneKem) else None
 
 

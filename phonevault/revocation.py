@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING
 
 from keyslots import store
 from keyslots.derive import header_key
+from keyslots.edit import with_slots
 from keyslots.envelope import MAX_FILE_BYTES, encode_file, parse_file
 from keyslots.epochs import begin_epoch
 from keyslots.errors import HeaderDamaged, HeaderTampered, HeaderTooNew, LastSlot
-from keyslots.header import Header, Slot, phone_part
+from keyslots.header import Header, Slot, phone_parts
 
 if TYPE_CHECKING:
     from keyslots.place import Place
@@ -27,14 +28,17 @@ if TYPE_CHECKING:
 
 
 def slots_of(header: Header, fingerprint: str) -> tuple[Slot, ...]:
-    """The slots in which a phone takes part: alone, or together with a passphrase.
+    """The slots in which a phone takes part: alone, together with a passphrase, or as one of several.
 
     Args:
         header: of the vault.
         fingerprint: of the phone's RSA key, hex; its first digits suffice, as everywhere here.
     """
-    parts = ((slot, phone_part(slot.kem)) for slot in header.slots)
-    return tuple(slot for slot, part in parts if part and part.fingerprint.hex().startswith(fingerprint))
+    return tuple(
+        slot
+        for slot in header.slots
+        if any(part.fingerprint.hex().startswith(fingerprint) for part in phone_parts(slot.kem))
+    )
 
 
 def without(header: Header, fingerprint: str) -> Header:
@@ -50,7 +54,7 @@ def without(header: Header, fingerprint: str) -> Header:
             "no other way into the vault is left without this phone",
             hint="with the phone still at hand: `phonevault slot add VAULT --recovery`; without it nothing opens the vault",
         )
-    return dataclasses.replace(header, slots=kept)
+    return with_slots(header, kept)
 
 
 def take_out(opened: OpenedVault, fingerprint: str) -> OpenedVault:
