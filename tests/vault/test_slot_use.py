@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import os
 from pathlib import Path
@@ -68,6 +69,7 @@ def test_the_record_is_private_and_holds_two_dates(record: Path) -> None:
         of_slot("2026-01-02T03:04:05Z", end=b""),
         of_slot("2026-01-02T03:04:05Z") + b" " * 4096,
     ],
+    ids=map(str, itertools.count()),  # the slot's date is not the same in every process
 )
 def test_a_damaged_record_says_nothing_and_is_replaced(record: Path, data: bytes) -> None:
     record.write_bytes(data)
