@@ -7,24 +7,20 @@ import os
 import stat
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 
 from phonevault.check.contents import ContentChecker
 from phonevault.check.findings import Code, Counts, Finding, Flaw
 from phonevault.check.keys import CheckKeys
 from phonevault.check.links import LinkChecker
 from phonevault.check.names import Role, read_name, read_sidecar, role_of
+from phonevault.check.objects import FILE_FLAGS, Objects
 from phonevault.check.places import DIRECTORY_FLAGS, Descriptors, Directory, Place
 from phonevault.check.repair import LOST_FOUND, Repair
+from phonevault.check.telling import DENIED, Telling
 from phonevault.check.xattrs import XattrChecker
 from phonevault.fs.errors import Damaged
 from phonevault.fs.format import dirid, links, names
 from phonevault.fs.small_files import read_small
-
-_FILE_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-_DENIED = (errno.EACCES, errno.EPERM)
-_INCOMPLETE = (Code.NOT_CHECKED, Code.READ_ERROR, Code.LINK_DAMAGED, Code.DIRECTORY_REPEATED)
-_GONE = (errno.ENOENT, errno.ELOOP, errno.ENXIO, errno.ENOTDIR, errno.ESTALE)
 
 
 @dataclass(frozen=True)
@@ -67,7 +63,7 @@ class TreeCheck:
         progress: Callable[[], None] = lambda: None,
     ) -> None:
         self.counts = Counts() if counts is None else counts
-        self._report, self._progress = report, progress
+        self._progress = progress
         self._keys = tree.keys
         self._contents = ContentChecker(tree.keys, tree.cipher, tree.block_size, self._looked_at)
         self._links = LinkChecker(tree.keys, tree.fd)
@@ -75,9 +71,18 @@ class TreeCheck:
         status = os.fstat(tree.fd)
         self._root = Directory(None, tree.shown, None, (status.st_dev, status.st_ino))
         self._descriptors = Descriptors(self._root, tree.fd)
-        self._repair = Repair(self._root, self._descriptors, tree.keys) if repair else None
+        mending = Repair(self._root, self._descriptors, tree.keys) if repair else None
+        self._telling = Telling(report, self.counts, self._links, mending)
+        self._objects = Objects(
+            self._root,
+            self._descriptors,
+            self._telling,
+            self.counts,
+            self._contents,
+            self._links,
+            self._xattrs,
+        )
         self._directory_ids: dict[bytes, int] = {}
-        self._file_ids: dict[bytes, int] = {}
         self._seen: set[tuple[int, int]] = set()
 
     def run(self) -> Counts:
@@ -89,7 +94,7 @@ class TreeCheck:
         stack = [self._root]
         try:
             self._root.pending = os.listdir(self._descriptors.fd(self._root))
-            self._attributes(Place(self._root, ".", b""))
+            self._objects.attributes(Place(self._root, ".", b""))
             self._enter(self._root)
             while stack:
                 directory = stack[-1]
@@ -100,7 +105,7 @@ class TreeCheck:
                 below = self._visit(directory, directory.pending.pop())
                 if below is not None:
                     stack.append(below)
-            self._sidecars_of_links()
+            self._objects.sidecars_of_links()
         finally:
             self._links.close()
             self._descriptors.close_all()
@@ -108,37 +113,9 @@ class TreeCheck:
             self._xattrs.wipe()
         return self.counts
 
-    # -- findings -----------------------------------------------------------------------------------------
-
-    def _tell(
-        self, place: Place, flaw: Flaw, mend: Callable[[], str] | None = None, *, only_failure: bool = False
-    ) -> None:
-        """Report a flaw, after mending it if that is possible and wanted."""
-        path, stored = place.path, place.stored_path
-        repaired = failed = ""
-        if mend is not None and self._repair is not None:
-            try:
-                repaired = mend()
-            except OSError as error:
-                failed = error.strerror or str(error)
-        if only_failure and not failed:
-            return
-        self._links.complete &= flaw.code not in _INCOMPLETE
-        finding = Finding(flaw.code, path, stored, flaw.detail, repaired, failed)
-        self.counts.count(finding)
-        self._report(finding)
-
     def _looked_at(self, count: int) -> None:
         self.counts.bytes_read += count
         self._progress()
-
-    def _failed(self, place: Place, error: OSError) -> None:
-        """An object cannot be read: gone meanwhile, not permitted, or an error of the disk."""
-        self._links.complete = False
-        if error.errno in _GONE:
-            return
-        code = Code.NOT_CHECKED if error.errno in _DENIED else Code.READ_ERROR
-        self._tell(place, Flaw(code, os.strerror(error.errno or errno.EIO)))
 
     # -- directories --------------------------------------------------------------------------------------
 
@@ -153,7 +130,7 @@ class TreeCheck:
             directory.id = found
             self._unique_id(directory, place)
         elif found.code is Code.NOT_CHECKED:
-            self._tell(place, found)
+            self._telling.tell(place, found)
         elif self._needs_an_id(directory, found):
             self._lost_id(directory, place, found)
         directory.pending.sort(reverse=True)
@@ -170,7 +147,7 @@ class TreeCheck:
         except Damaged as error:
             return Flaw(Code.DIRECTORY_ID_DAMAGED, error.strerror or "")
         except OSError as error:
-            code = Code.NOT_CHECKED if error.errno in _DENIED else Code.DIRECTORY_ID_DAMAGED
+            code = Code.NOT_CHECKED if error.errno in DENIED else Code.DIRECTORY_ID_DAMAGED
             return Flaw(code, os.strerror(error.errno or errno.EIO))
 
     def _needs_an_id(self, directory: Directory, flaw: Flaw) -> bool:
@@ -182,10 +159,10 @@ class TreeCheck:
     def _lost_id(self, directory: Directory, place: Place, flaw: Flaw) -> None:
         count = sum(role_of(name) in (Role.ENTRY, Role.LONG_ENTRY) for name in directory.pending)
         directory.names_lost = True
-        self._tell(
+        self._telling.tell(
             place,
             Flaw(flaw.code, "; ".join(filter(None, (flaw.detail, f"{count} names lost")))),
-            lambda: self._mending.furnish_anew(directory),
+            lambda: self._telling.mending.furnish_anew(directory),
         )
 
     def _unique_id(self, directory: Directory, place: Place) -> None:
@@ -194,13 +171,8 @@ class TreeCheck:
         if first == directory.key[1]:
             return
         empty = all(role_of(name) in (Role.DIRECTORY_ID, Role.FOREIGN) for name in directory.pending)
-        mend = (lambda: self._mending.new_id(directory)) if empty else None
-        self._tell(place, Flaw(Code.DIRECTORY_ID_COPIED, f"the other has inode {first}"), mend)
-
-    @property
-    def _mending(self) -> Repair:
-        assert self._repair is not None
-        return self._repair
+        mend = (lambda: self._telling.mending.new_id(directory)) if empty else None
+        self._telling.tell(place, Flaw(Code.DIRECTORY_ID_COPIED, f"the other has inode {first}"), mend)
 
     # -- entries ------------------------------------------------------------------------------------------
 
@@ -214,9 +186,13 @@ class TreeCheck:
             status = os.stat(stored, dir_fd=fd, follow_symlinks=False)
         except OSError as error:
             if role is not Role.SIDECAR or error.errno != errno.ENOENT:  # that went with its entry
-                self._failed(place, error)
+                self._telling.failed(place, error)
             return None
-        if directory is self._root and stored == links.DIRECTORY and self._folder_of_links(place, status):
+        if (
+            directory is self._root
+            and stored == links.DIRECTORY
+            and self._objects.folder_of_links(place, status)
+        ):
             return None
         if role is Role.DIRECTORY_ID or (role is Role.SIDECAR and self._sidecar(place, fd, status)):
             return None
@@ -234,7 +210,9 @@ class TreeCheck:
         except FileNotFoundError:
             name = self._name_in_sidecar(place, fd)
             place = Place(place.directory, place.stored, name)
-            self._tell(place, Flaw(Code.LONG_NAME_ORPHAN), lambda: self._mending.remove(place))
+            self._telling.tell(
+                place, Flaw(Code.LONG_NAME_ORPHAN), lambda: self._telling.mending.remove(place)
+            )
         return True
 
     def _name_in_sidecar(self, place: Place, fd: int) -> bytes | None:
@@ -254,7 +232,7 @@ class TreeCheck:
             try:
                 below = os.open(place.stored, DIRECTORY_FLAGS, dir_fd=fd)
             except OSError as error:
-                self._failed(place, error)
+                self._telling.failed(place, error)
                 return True
             try:
                 found = os.listdir(below)
@@ -262,7 +240,7 @@ class TreeCheck:
                 os.close(below)
             if any(role_of(name) not in (Role.DIRECTORY_ID, Role.SIDECAR) for name in found):
                 return False
-        self._tell(place, Flaw(Code.LEFTOVER), lambda: self._mending.remove(place))
+        self._telling.tell(place, Flaw(Code.LEFTOVER), lambda: self._telling.mending.remove(place))
         return True
 
     def _named(self, place: Place, role: Role, fd: int, status: os.stat_result) -> Place | None:
@@ -274,7 +252,7 @@ class TreeCheck:
         elif role in (Role.FOREIGN, Role.SIDECAR):
             if not self._is_ours(place.stored, fd, status):
                 self._links.complete &= not stat.S_ISDIR(status.st_mode)
-                self._tell(place, Flaw(Code.FOREIGN))
+                self._telling.tell(place, Flaw(Code.FOREIGN))
                 return None
             flaw = Flaw(Code.NAME_DAMAGED, "it is not even a name of the format")
         elif directory.id is not None:
@@ -284,11 +262,11 @@ class TreeCheck:
         moved: list[Place] = []
 
         def move() -> str:
-            moved.append(self._mending.move(place))
+            moved.append(self._telling.mending.move(place))
             return "now " + moved[0].path.decode("utf-8", "replace")
 
         # The finding about a lost id stands for all its names.
-        self._tell(place, flaw, move, only_failure=directory.names_lost)
+        self._telling.tell(place, flaw, move, only_failure=directory.names_lost)
         return moved[0] if moved else place
 
     def _is_ours(self, stored: str, fd: int, status: os.stat_result) -> bool:
@@ -299,7 +277,7 @@ class TreeCheck:
                 return self._links.look(os.readlink(stored, dir_fd=fd)) is None
             if kind not in (stat.S_IFREG, stat.S_IFDIR):
                 return False
-            flags = _FILE_FLAGS if kind == stat.S_IFREG else DIRECTORY_FLAGS
+            flags = FILE_FLAGS if kind == stat.S_IFREG else DIRECTORY_FLAGS
             opened = os.open(stored, flags, dir_fd=fd)
         except OSError:
             return False
@@ -315,42 +293,24 @@ class TreeCheck:
 
     # -- objects ------------------------------------------------------------------------------------------
 
-    def _attributes(self, place: Place) -> None:
-        flaw = self._xattrs.check(place.stored, self._descriptors.fd(place.directory))
-        if flaw is not None:
-            self._tell(place, flaw)
-
     def _object(self, place: Place, status: os.stat_result) -> Directory | None:
-        kind = stat.S_IFMT(status.st_mode)
-        if kind == stat.S_IFDIR:
-            self._attributes(place)
+        if stat.S_ISDIR(status.st_mode):
+            self._objects.attributes(place)
             return self._descend(place)
-        first = self._first_time(status)
-        if first:
-            self._attributes(place)
-        if kind == stat.S_IFREG:
-            self.counts.files += 1
-            if first and status.st_size:
-                self._file(place)
-        elif kind == stat.S_IFLNK:
-            self.counts.links += 1
-            if first:
-                self._link(place, status)
-        else:
-            self.counts.others += 1
+        self._objects.check(place, status)
         return None
 
     def _descend(self, place: Place) -> Directory | None:
         try:
             fd = os.open(place.stored, DIRECTORY_FLAGS, dir_fd=self._descriptors.fd(place.directory))
         except OSError as error:
-            self._failed(place, error)
+            self._telling.failed(place, error)
             return None
         status = os.fstat(fd)
         directory = Directory(place.directory, place.stored, place.name, (status.st_dev, status.st_ino))
         if directory.key in self._seen:
             os.close(fd)
-            self._tell(place, Flaw(Code.DIRECTORY_REPEATED))
+            self._telling.tell(place, Flaw(Code.DIRECTORY_REPEATED))
             return None
         if place.directory is self._root and place.name == LOST_FOUND:
             directory.in_lost_found = True
@@ -359,82 +319,7 @@ class TreeCheck:
             directory.pending = os.listdir(fd)
         except OSError as error:
             self._descriptors.close(directory)
-            self._failed(place, error)
+            self._telling.failed(place, error)
             return None
         self._enter(directory)
         return directory
-
-    def _link(self, place: Place, status: os.stat_result) -> None:
-        try:
-            text = os.readlink(place.stored, dir_fd=self._descriptors.fd(place.directory))
-            flaw = self._links.check(text, status.st_ino)
-            if flaw is not None:
-                self._tell(place, flaw)
-        except OSError as error:
-            if error.errno != errno.EINVAL:  # it is no link any more
-                self._failed(place, error)
-
-    def _folder_of_links(self, place: Place, status: os.stat_result) -> bool:
-        """The folder of long links' targets, in the root; what is not a folder there goes, so that one can be made."""
-        if not stat.S_ISDIR(status.st_mode):
-
-            def move() -> str:
-                return "now " + self._mending.move(place).path.decode("utf-8", "replace")
-
-            self._tell(place, Flaw(Code.LINK_TARGETS_GONE), move)
-        return True
-
-    def _sidecars_of_links(self) -> None:
-        """Once every link was seen: which sidecars are needed by none."""
-        complete = self._links.complete
-        folder = Directory(self._root, links.DIRECTORY, None, (0, 0))
-        for name in self._links.needless():
-            place = Place(folder, name, None)
-            if not links.is_sidecar(name):
-                self._tell(place, Flaw(Code.FOREIGN))
-            elif complete:
-                self._tell(place, Flaw(Code.LINK_TARGET_ORPHAN), partial(self._links.remove, name))
-            else:
-                self._tell(place, Flaw(Code.LINK_TARGET_ORPHAN, "not every link could be read"))
-
-    def _file(self, place: Place) -> None:
-        try:
-            fd = _open_file(place.stored, self._descriptors.fd(place.directory))
-        except OSError as error:
-            self._failed(place, error)
-            return
-        try:
-            status = os.fstat(fd)
-            if stat.S_ISREG(status.st_mode):
-                self._check_contents(place, fd, status)
-        except OSError as error:
-            self._failed(place, error)
-        finally:
-            os.close(fd)
-
-    def _first_time(self, status: os.stat_result) -> bool:
-        """Whether a file was not met under another of its names."""
-        if status.st_nlink == 1:
-            return True
-        key = (status.st_dev, status.st_ino)
-        if key in self._seen:
-            return False
-        self._seen.add(key)
-        return True
-
-    def _check_contents(self, place: Place, fd: int, status: os.stat_result) -> None:
-        checked = self._contents.check(fd, status)
-        for flaw in checked.flaws:
-            self._tell(place, flaw)
-        if checked.file_id is not None:
-            first = self._file_ids.setdefault(checked.file_id, status.st_ino)
-            if first != status.st_ino:
-                self._tell(place, Flaw(Code.FILE_COPIED, f"the other has inode {first}"))
-
-
-def _open_file(stored: str, directory_fd: int) -> int:
-    """Open a file for reading; its time of access stays as it was, where that is allowed."""
-    try:
-        return os.open(stored, _FILE_FLAGS | os.O_NOATIME, dir_fd=directory_fd)
-    except PermissionError:
-        return os.open(stored, _FILE_FLAGS, dir_fd=directory_fd)
