@@ -14,8 +14,17 @@ SYMLINKS = b"phonevault v1 symlinks"
 FILE_KEYS = b"phonevault v1 file keys"
 XATTR_NAMES = b"phonevault v1 xattr names"
 XATTRS = b"phonevault v1 xattrs"
+ANCHOR = b"phonevault v1 anchor"
 
-KEY_BYTES = {HEADER_MAC: 32, NAMES: 64, SYMLINKS: 32, FILE_KEYS: 32, XATTR_NAMES: 64, XATTRS: 32}
+KEY_BYTES = {
+    HEADER_MAC: 32,
+    NAMES: 64,
+    SYMLINKS: 32,
+    FILE_KEYS: 32,
+    XATTR_NAMES: 64,
+    XATTRS: 32,
+    ANCHOR: 32,
+}
 """Length of each key derived from the volume master key, in bytes (docs/format.md 1.4)."""
 
 

@@ -15,6 +15,12 @@ CKR_UNKNOWN_PEER = 0x80000001
 """CKR_VENDOR_DEFINED + 1: the phone does not know the computer that opens a channel."""
 CKR_PAIRING_MISMATCH = 0x80000002
 """CKR_VENDOR_DEFINED + 2: the revealed value does not fit the commitment made before."""
+CKR_HEADER_OLD = 0x80000003
+"""CKR_VENDOR_DEFINED + 3: the phone knows a newer header of the vault."""
+CKR_HEADER_FORKED = 0x80000004
+"""CKR_VENDOR_DEFINED + 4: the phone knows another header of the same generation."""
+CKR_VAULT_SUBSTITUTED = 0x80000005
+"""CKR_VENDOR_DEFINED + 5: the vault's keys are not those that the phone knows it by."""
 
 
 class LinkError(Exception):
@@ -200,12 +206,62 @@ class DecryptFailed(PhoneError):
         )
 
 
-_BY_CKR: dict[int, type[PinLocked | PinRequired | UserRefused | KeyNotFound | DecryptFailed]] = {
+_ACCEPT = "if you put a backup back: say yes on the phone when it asks, or there: phonevault-phone accept-header STORE VAULTID"
+
+
+class HeaderRolledBack(PhoneError):
+    """CKR_HEADER_OLD: somebody put an old header back."""
+
+    hint = _ACCEPT
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(
+            CKR_HEADER_OLD, message or "the vault's header is older than the one that the phone knows"
+        )
+
+
+class HeaderForked(PhoneError):
+    """CKR_HEADER_FORKED: there are two headers of one generation."""
+
+    hint = _ACCEPT
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(
+            CKR_HEADER_FORKED,
+            message or "the phone knows another header of this vault with the same generation",
+        )
+
+
+class VaultSubstituted(PhoneError):
+    """CKR_VAULT_SUBSTITUTED: another vault under the id of one that the phone knows."""
+
+    hint = "somebody may have put a vault of his own in the place of yours: write nothing into it"
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(
+            CKR_VAULT_SUBSTITUTED, message or "the vault's keys are not those that the phone knows it by"
+        )
+
+
+_Specific = (
+    PinLocked
+    | PinRequired
+    | UserRefused
+    | KeyNotFound
+    | DecryptFailed
+    | HeaderRolledBack
+    | HeaderForked
+    | VaultSubstituted
+)
+_BY_CKR: dict[int, type[_Specific]] = {
     CKR_PIN_LOCKED: PinLocked,
     CKR_USER_NOT_LOGGED_IN: PinRequired,
     CKR_FUNCTION_REJECTED: UserRefused,
     CKR_KEY_HANDLE_INVALID: KeyNotFound,
     CKR_ENCRYPTED_DATA_INVALID: DecryptFailed,
+    CKR_HEADER_OLD: HeaderRolledBack,
+    CKR_HEADER_FORKED: HeaderForked,
+    CKR_VAULT_SUBSTITUTED: VaultSubstituted,
 }
 
 

@@ -180,7 +180,7 @@ EXIT_CODES: dict[str, int] = {
     "phonevault.errors.DaemonGone": 27,
     "phonevault.errors.LockNotVerified": 28,
     "phonevault.errors.UnlockImpossible": 29,
-    # 40-56: the phone
+    # 40-59: the phone
     "phone_link.errors.LinkError": 40,
     "phone_link.errors.PhoneAbsent": 41,
     "phone_link.errors.LinkClosed": 42,
@@ -199,6 +199,9 @@ EXIT_CODES: dict[str, int] = {
     "phone_link.errors.UserRefused": 54,
     "phone_link.errors.KeyNotFound": 55,
     "phone_link.errors.DecryptFailed": 56,
+    "phone_link.errors.HeaderRolledBack": 57,
+    "phone_link.errors.HeaderForked": 58,
+    "phone_link.errors.VaultSubstituted": 59,
     # 60-69: this computer
     "phonevault.errors.ProblemsFound": 60,
     "phonevault.errors.NotMeasurable": 61,

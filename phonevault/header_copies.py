@@ -18,7 +18,7 @@ from keyslots.errors import HeaderAway, HeaderDamaged, HeaderTampered, NotAVault
 from keyslots.header import Header
 from keyslots.place import Where, place_of
 from phonevault.durable import write_new
-from phonevault.vault import OpenedVault, SlotOpener, open_sealed, prove
+from phonevault.vault import OpenedVault, SlotOpener, open_sealed, prove, written
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ def open_backup(where: Where, sealed: SealedHeader, opener: SlotOpener) -> Opene
     """
     from phonevault.fs.errors import DirectoryIdDamaged
 
-    opened = open_sealed(where, sealed, opener)
+    opened = open_sealed(where, sealed, opener, in_force=False)
     try:
         prove(opened)
     except DirectoryIdDamaged:
@@ -133,6 +133,7 @@ def restore(opened: OpenedVault, present: SealedHeader | None) -> Header:
     header = dataclasses.replace(opened.header, generation=newest + 1)
     with header_key(opened.vmk, header.vault_id) as key:
         store.replace(opened.place, header, key, expected=present)
+    written(opened, header)
     return header
 
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
 
 from keyslots import recovery_code
+from keyslots.derive import derive, header_key, hmac_sha256
+from keyslots.envelope import SealedHeader
 from keyslots.errors import (
     HeaderTampered,
     NotMine,
@@ -14,6 +18,7 @@ from keyslots.errors import (
     WrongRecoveryCode,
 )
 from keyslots.header import Header, Slot
+from keyslots.labels import ANCHOR
 from keyslots.memory import wipe
 from keyslots.secret import Secret
 from keyslots.slots import passphrase as passphrase_slots
@@ -23,6 +28,14 @@ from keyslots.slots.passphrase import PassphraseKem
 from keyslots.slots.phone import PhoneKem
 from keyslots.slots.phone_passphrase import PhonePassphraseKem, combine
 from keyslots.slots.recovery import RecoveryKem
+
+if TYPE_CHECKING:
+    from phone_link.host.anchor import Seen
+
+FIRST_SEEN = "the phone has not seen this vault before: if it should have, somebody may have put another one in its place"
+NOT_REMEMBERED = (
+    "the phone does not remember this vault's header: it would not notice an old one put in its place"
+)
 
 
 class SlotOpener(Protocol):
@@ -41,12 +54,79 @@ class SlotOpener(Protocol):
         """Return the error for when no slot of `header` fits."""
         ...
 
+    def reads(self, sealed: SealedHeader) -> None:
+        """Be told which header, as read, the slots are of that are tried next."""
+        ...
+
+    def verified(self, header: Mark) -> tuple[str, ...]:
+        """Be told that the header opened.
+
+        Returns:
+            What the user should be told.
+
+        Raises:
+            LinkError: the phone knows better, or is gone.
+        """
+        ...
+
+    def wrote(self, header: Mark) -> None:
+        """Be told that a new header of the vault was written; errors as for `verified`."""
+        ...
+
+
+@dataclass(frozen=True)
+class Mark:
+    """What a phone remembers of a header.
+
+    Attributes:
+        vault_id: 16 bytes.
+        generation: the header's.
+        mac: the header's.
+        tag: the same for all headers of the vault; only who has opened it knows it.
+    """
+
+    vault_id: bytes
+    generation: int
+    mac: bytes
+    tag: bytes = field(repr=False)
+
+
+def mark_of(header: Header, vmks: Mapping[int, Secret]) -> Mark:
+    """Return the mark of a header of which all keys are at hand."""
+    epochs = header.epochs
+    with header_key(vmks[epochs.current], header.vault_id) as key:
+        mac = hmac_sha256(key, header.encode())
+    with derive(vmks[epochs.names], header.vault_id, ANCHOR) as tag:
+        return Mark(header.vault_id, header.generation, mac, bytes(tag.view))
+
+
+class _NoWitness:
+    """An opener that remembers no headers."""
+
+    def reads(self, sealed: SealedHeader) -> None:
+        """Nothing to do."""
+
+    def verified(self, header: Mark) -> tuple[str, ...]:
+        """Nothing to say."""
+        return ()
+
+    def wrote(self, header: Mark) -> None:
+        """Nothing to do."""
+
 
 class PhoneSession(Protocol):
     """What is needed of `phone_link.host.PhoneSession`."""
 
     def decrypt(self, fingerprint: str, ciphertext: bytes, reason: str) -> bytearray:
         """Return the RSA-OAEP-SHA256 decryption of `ciphertext` under the key with this fingerprint (hex)."""
+        ...
+
+    def show_header(self, vault_id: bytes, generation: int, mac: bytes) -> Seen:
+        """Show the phone a header that was read; it may refuse an old one."""
+        ...
+
+    def remember_header(self, vault_id: bytes, generation: int, mac: bytes, tag: bytes) -> bool:
+        """Have it remember one; False if it cannot."""
         ...
 
 
@@ -65,6 +145,8 @@ class PhoneOpener:
         self._session = session
         self._fingerprint = fingerprint
         self._reason = reason or "open vault"
+        self._sealed: SealedHeader | None = None
+        self._seen: Seen | None = None
 
     def unwrap(self, header: Header, slot: Slot) -> Secret:
         """Let the phone decrypt the slot's secret.
@@ -92,6 +174,7 @@ class PhoneOpener:
         """Let the phone decrypt; errors as for `unwrap`."""
         from phone_link.errors import DecryptFailed, KeyNotFound
 
+        self._show()
         try:
             decrypted = self._session.decrypt(kem.fingerprint.hex(), kem.ciphertext, self._reason)
         except KeyNotFound:
@@ -101,6 +184,32 @@ class PhoneOpener:
                 f"the vault's header was tampered with: the secret of slot {slot_id} does not open"
             ) from error
         return phone_slots.slot_secret(decrypted)
+
+    def reads(self, sealed: SealedHeader) -> None:
+        """Remember the header, to show it to the phone before it decrypts anything of it."""
+        self._sealed, self._seen = sealed, None
+
+    def _show(self) -> None:
+        if self._sealed is not None and self._seen is None:
+            header = self._sealed.header
+            self._seen = self._session.show_header(header.vault_id, header.generation, self._sealed.mac)
+
+    def verified(self, header: Mark) -> tuple[str, ...]:
+        """Have the phone remember the header, unless it is the one it knows."""
+        from phone_link.host.anchor import Seen
+
+        seen, self._seen = self._seen, None
+        if seen is Seen.UNSUPPORTED:
+            return (NOT_REMEMBERED,)
+        if seen is Seen.KNOWN:
+            return ()
+        if not self._session.remember_header(header.vault_id, header.generation, header.mac, header.tag):
+            return (NOT_REMEMBERED,)
+        return (FIRST_SEEN,) if seen is Seen.UNKNOWN else ()
+
+    def wrote(self, header: Mark) -> None:
+        """Have the phone remember it."""
+        self._session.remember_header(header.vault_id, header.generation, header.mac, header.tag)
 
     def wrong_key(self, header: Header) -> WrongKey:
         """Return the error for a phone that opens no slot by itself."""
@@ -137,6 +246,18 @@ class PhonePassphraseOpener:
         ):
             return combine(first, second)
 
+    def reads(self, sealed: SealedHeader) -> None:
+        """Tell the phone's opener."""
+        self._phone.reads(sealed)
+
+    def verified(self, header: Mark) -> tuple[str, ...]:
+        """Tell the phone's opener."""
+        return self._phone.verified(header)
+
+    def wrote(self, header: Mark) -> None:
+        """Tell the phone's opener."""
+        self._phone.wrote(header)
+
     def wrong_key(self, header: Header) -> WrongKey:
         """Return the error for a pair that fits no slot."""
         if any(isinstance(slot.kem, PhonePassphraseKem) for slot in header.slots):
@@ -144,7 +265,7 @@ class PhonePassphraseOpener:
         return WrongPhone("no slot of this vault needs a phone and a passphrase together")
 
 
-class PassphraseOpener:
+class PassphraseOpener(_NoWitness):
     """Opens passphrase slots. The passphrase stays the caller's to wipe."""
 
     def __init__(self, passphrase: bytearray) -> None:
@@ -170,7 +291,7 @@ class PassphraseOpener:
         return WrongPassphrase("no passphrase opens this vault: it has no passphrase slot")
 
 
-class RecoveryOpener:
+class RecoveryOpener(_NoWitness):
     """Opens recovery slots. `wipe` it, or the code stays in memory until it is collected."""
 
     def __init__(self, code: str | bytes | bytearray) -> None:

@@ -74,7 +74,7 @@ def take_out(opened: OpenedVault, fingerprint: str) -> OpenedVault:
         OtherVault: the header does not open this tree.
         HeaderChanged, HeaderBusy, HeaderWriteFailed, BadParameter: as for `keyslots.store.save`. Nothing has changed then.
     """
-    from phonevault.vault import prove_before_change
+    from phonevault.vault import prove_before_change, written
 
     gone = slots_of(opened.header, fingerprint)
     if not gone:
@@ -94,7 +94,9 @@ def take_out(opened: OpenedVault, fingerprint: str) -> OpenedVault:
     except BaseException:
         vmk.wipe()
         raise
-    return dataclasses.replace(opened, header=saved, vmks={**opened.vmks, epoch: vmk})
+    revoked = dataclasses.replace(opened, header=saved, vmks={**opened.vmks, epoch: vmk})
+    written(revoked, saved)
+    return revoked
 
 
 def old_headers(place: Place, vault_id: bytes, fingerprint: str) -> list[Path]:

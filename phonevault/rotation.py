@@ -19,7 +19,7 @@ from keyslots.errors import HeaderChanged, OtherVault
 from keyslots.header import Header
 from keyslots.place import Place
 from keyslots.secret import Secret
-from phonevault.vault import OpenedVault, prove_before_change
+from phonevault.vault import OpenedVault, prove_before_change, written
 
 if TYPE_CHECKING:
     from phonevault.fs.rewrap import Rewrap, RewrapProgress
@@ -69,7 +69,10 @@ def begin(opened: OpenedVault) -> tuple[Header, dict[int, Secret]]:
     prove_before_change(opened)
     header, epoch, vmk = begin_epoch(opened.header, opened.vmks)
     try:
-        return _save(opened.place, header, vmk), {**opened.vmks, epoch: vmk}
+        header = _save(opened.place, header, vmk)
+        vmks = {**opened.vmks, epoch: vmk}
+        written(opened, header, vmks)
+        return header, vmks
     except BaseException:
         vmk.wipe()
         raise
@@ -145,7 +148,7 @@ def rotate_master(opened: OpenedVault, started: Callable[[Rewrap], None], duty: 
             filesystem.unlock(vmks[epochs.names], epochs.names, vmks, epochs.current)
             run = filesystem.rewrap(needed_epochs(header), duty)
             started(run)
-            complete = run.run(lambda: _finished(opened.place, header, vmks))
+            complete = run.run(lambda: _finished(opened, header, vmks))
         finally:
             filesystem.lock()
             filesystem.close()
@@ -154,8 +157,8 @@ def rotate_master(opened: OpenedVault, started: Callable[[Rewrap], None], duty: 
     return Rotated(epochs.current, run.progress, complete)
 
 
-def _finished(place: Place, header: Header, vmks: Mapping[int, Secret]) -> None:
-    finish(place, header, vmks)
+def _finished(opened: OpenedVault, header: Header, vmks: Mapping[int, Secret]) -> None:
+    written(opened, finish(opened.place, header, vmks), vmks)
 
 
 def _save(place: Place, header: Header, vmk: Secret) -> Header:

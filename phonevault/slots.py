@@ -86,8 +86,10 @@ def save(opened: OpenedVault, header: Header) -> Header:
         OtherVault: they do not open it.
         HeaderChanged, HeaderBusy, HeaderWriteFailed, BadParameter: as for `keyslots.store.save`.
     """
-    from phonevault.vault import prove_before_change
+    from phonevault.vault import prove_before_change, written
 
     prove_before_change(opened)
     with header_key(opened.vmk, header.vault_id) as key:
-        return store.save(opened.place, header, key)
+        saved = store.save(opened.place, header, key)
+    written(opened, saved)
+    return saved

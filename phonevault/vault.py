@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -29,17 +29,20 @@ from keyslots.unlock import OpenedHeader, open_slot
 from phonevault.durable import fsync_directory
 from phonevault.errors import PhonevaultError
 from phonevault.openers import (
+    Mark,
     PassphraseOpener,
     PhoneOpener,
     PhonePassphraseOpener,
     RecoveryOpener,
     SlotOpener,
+    mark_of,
 )
 from phonevault.root_id import file_name, prove_root_id, write_root_id
 
 __all__ = [
     "Cost",
     "CreatedVault",
+    "Mark",
     "OpenedVault",
     "PassphraseOpener",
     "PassphraseSlotRequest",
@@ -56,6 +59,7 @@ __all__ = [
     "prove",
     "prove_before_change",
     "test_slot",
+    "written",
 ]
 
 
@@ -115,7 +119,8 @@ class OpenedVault:
         header: verified.
         slot: the one that opened it.
         vmks: volume master keys by epoch.
-        warnings: what the user should be told about the header's copies.
+        warnings: what the user should be told about the header.
+        on_write: told of each header that is written from now on, so that a phone remembers it. Raises nothing.
     """
 
     place: Place
@@ -123,6 +128,7 @@ class OpenedVault:
     slot: Slot
     vmks: dict[int, Secret]
     warnings: tuple[str, ...] = ()
+    on_write: Callable[[Mark], object] = field(default=lambda mark: None, compare=False, repr=False)
 
     @property
     def path(self) -> Path:
@@ -203,20 +209,35 @@ def open_vault(where: Where, opener: SlotOpener) -> OpenedVault:
 
 
 def open_sealed(
-    where: Where, sealed: SealedHeader, opener: SlotOpener, warnings: tuple[str, ...] = ()
+    where: Where,
+    sealed: SealedHeader,
+    opener: SlotOpener,
+    warnings: tuple[str, ...] = (),
+    *,
+    in_force: bool = True,
 ) -> OpenedVault:
     """Try the opener on each slot of a header that was read, and verify the header.
+
+    A phone is shown the header before it decrypts anything of it, and remembers it once it has opened if it is `in_force`: the
+    one that counts, not a backup.
 
     Raises:
         HeaderTampered, WrongKey, LinkError, BadPassphrase, KdfMemory: as for `open_vault`.
     """
+    opener.reads(sealed)
     for slot in sealed.header.slots:
         try:
             secret = opener.unwrap(sealed.header, slot)
         except NotMine:
             continue
         with secret:
-            return _opened(place_of(where), open_slot(sealed, slot, secret), warnings)
+            opened = open_slot(sealed, slot, secret)
+        try:
+            told = opener.verified(mark_of(opened.header, opened.vmks)) if in_force else ()
+        except BaseException:
+            opened.wipe()
+            raise
+        return _opened(place_of(where), opened, (*warnings, *told))
     raise opener.wrong_key(sealed.header)
 
 
@@ -261,6 +282,17 @@ def prove_before_change(opened: OpenedVault) -> None:
             "this header does not open the tree of this vault: nothing was changed",
             hint="somebody put it there, or the root's id is damaged: `phonevault check`; a backup: `phonevault header restore`",
         ) from None
+
+
+def written(opened: OpenedVault, header: Header, vmks: Mapping[int, Secret] | None = None) -> None:
+    """Say that a new header of an opened vault is on stable storage.
+
+    Args:
+        opened: the vault.
+        header: as written.
+        vmks: volume keys of its epochs; those of `opened` if omitted.
+    """
+    opened.on_write(mark_of(header, opened.vmks if vmks is None else vmks))
 
 
 def _opened(place: Place, opened: OpenedHeader, warnings: tuple[str, ...]) -> OpenedVault:

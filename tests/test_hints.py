@@ -55,7 +55,7 @@ HINTS = dict(_hints())
 @pytest.mark.parametrize("name", HINTS)
 def test_a_hint_names_commands_that_exist(name: str) -> None:
     for program, words in re.findall(
-        r"(?:`|: |^|--)(phonevault(?:-phone)?) ([a-z]+(?: [a-z]+)?)", HINTS[name]
+        r"(?:`|: |^|--)(phonevault(?:-phone)?) ([a-z][a-z-]*(?: [a-z]+)?)", HINTS[name]
     ):
         command: click.Command = PROGRAMS[program]
         for word in words.split():

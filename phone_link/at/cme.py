@@ -5,8 +5,11 @@ from __future__ import annotations
 from phone_link.at.codec import parse_values
 from phone_link.at.types import CmeError, Response
 from phone_link.errors import (
+    CKR_HEADER_FORKED,
+    CKR_HEADER_OLD,
     CKR_PAIRING_MISMATCH,
     CKR_UNKNOWN_PEER,
+    CKR_VAULT_SUBSTITUTED,
     PairingMismatch,
     PhoneError,
     PinIncorrect,
@@ -66,6 +69,9 @@ _CME_OF_CKR = {
     0x200: 3,  # FUNCTION_REJECTED
     CKR_UNKNOWN_PEER: 3,
     CKR_PAIRING_MISMATCH: 3,
+    CKR_HEADER_OLD: 3,
+    CKR_HEADER_FORKED: 3,
+    CKR_VAULT_SUBSTITUTED: 3,
 }
 
 

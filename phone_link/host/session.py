@@ -11,6 +11,7 @@ from phone_link.at.cme import check
 from phone_link.channel.client import SecureCommander, handshake, prepare
 from phone_link.channel.noise import Pattern
 from phone_link.errors import KeyNotFound, LinkError, PinRequired
+from phone_link.host.anchor import HeaderWitness, Seen
 from phone_link.host.identity import HostIdentity
 from phone_link.host.phone_book import PairedPhone
 from phone_link.host.token import CONSENT_TIMEOUT_S, PhoneInfo, Token
@@ -26,6 +27,7 @@ class PhoneSession:
     def __init__(self, commander: Commander) -> None:
         self._commander = commander
         self._token = Token(commander)
+        self._witness = HeaderWitness(commander)
 
     @classmethod
     def open(
@@ -101,6 +103,16 @@ class PhoneSession:
             return self._token.decrypt(handle, ciphertext, reason, timeout_s)
 
         return self._with_login(attempt, timeout_s)
+
+    def show_header(
+        self, vault_id: bytes, generation: int, mac: bytes, timeout_s: float = CONSENT_TIMEOUT_S
+    ) -> Seen:
+        """Show the phone the header of a vault before it opens it; see `HeaderWitness.show`."""
+        return self._witness.show(vault_id, generation, mac, timeout_s)
+
+    def remember_header(self, vault_id: bytes, generation: int, mac: bytes, tag: bytes) -> bool:
+        """Have the phone remember a header that was opened, or written; see `HeaderWitness.remember`."""
+        return self._witness.remember(vault_id, generation, mac, tag)
 
     def decryption_key(self, timeout_s: float = CONSENT_TIMEOUT_S) -> bytes:
         """Return the SubjectPublicKeyInfo of the phone's RSA decryption key; one is made if there is none."""

@@ -1,4 +1,4 @@
-"""`phonevault-phone lock`, `unlock`, `forget`: commands for the running agent."""
+"""`phonevault-phone lock`, `unlock`, `forget`, `accept-header`: commands that a running agent hears of."""
 
 from __future__ import annotations
 
@@ -49,7 +49,38 @@ def control_commands(store: _Decorator) -> tuple[click.Command, ...]:
             _ask(store, "reload")
         click.echo(f"forgot {printable(peer.name, 64)}")
 
-    return lock, unlock, forget
+    return lock, unlock, forget, _accept_header(store)
+
+
+def _accept_header(store: _Decorator) -> click.Command:
+    @click.command("accept-header", short_help="Take the next header of a vault, whatever it is.")
+    @store
+    @click.argument("vault", metavar="VAULTID")
+    @click.option("--forget", is_flag=True, help="Forget the vault: it is then one never seen.")
+    def accept_header(store: Path, vault: str, forget: bool) -> None:
+        """Take the next header of the vault VAULTID that opens, even if it is older than the one known, or another one.
+
+        For a backup that you have put back yourself. `status` and `phonevault info` show the ids; the first characters will do.
+        """
+        from dataclasses import replace
+
+        from phone_link.phone.log import Event, LogEntry, UnlockLog
+        from phone_link.phone.store import Store
+
+        place = Store(store)
+        place.load()
+        with place.anchor_transaction() as transaction:
+            found = transaction.anchors.named(vault)
+            if forget:
+                transaction.write(transaction.anchors.without(found.vault_id))
+            else:
+                transaction.write(transaction.anchors.with_anchor(replace(found, accept=True)))
+        name = f"vault {found.vault_id.hex()}"
+        if forget:
+            UnlockLog(place.path).append(LogEntry(Event.HEADER_FORGOTTEN, detail=name))
+        click.echo(f"forgot the {name}" if forget else f"the next header of the {name} is taken")
+
+    return accept_header
 
 
 def _ask(store: Path, command: str) -> dict[str, Any]:

@@ -19,7 +19,7 @@ def show_commands(store: _Decorator) -> tuple[click.Command, ...]:
     @store
     @click.option("--json", "as_json", is_flag=True, help="As JSON.")
     def status(store: Path, as_json: bool) -> None:
-        """Show keys, PIN tries, paired computers, and the agent's state."""
+        """Show keys, PIN tries, paired computers, vaults and which header of them was seen last, and the agent's state."""
         facts = _facts(store)
         click.echo(json.dumps(facts, indent=2) if as_json else _readable(facts))
 
@@ -79,6 +79,15 @@ def _facts(path: Path) -> dict[str, Any]:
         "puk_tries_left": phone.puk_tries,
         "keys": keys,
         "computers": [{"id": p.id.hex(), "name": p.name, "paired": p.paired} for p in phone.peers],
+        "vaults": [
+            {
+                "id": anchor.vault_id.hex(),
+                "generation": anchor.shown.generation,
+                "seen": anchor.seen,
+                "accept_next": anchor.accept,
+            }
+            for anchor in store.load_anchors().anchors
+        ],
         "agent": agent,
     }
 
@@ -95,6 +104,11 @@ def _readable(facts: dict[str, Any]) -> str:
     ]
     lines += [
         f"computer: {printable(c['name'], 64)}, {c['id']}, since {c['paired']}" for c in facts["computers"]
+    ]
+    lines += [
+        f"vault: {v['id']}, header of generation {v['generation']}, seen {printable(v['seen'], 20)}"
+        + (", the next header is taken" if v["accept_next"] else "")
+        for v in facts["vaults"]
     ]
     agent = facts["agent"]
     if agent is None:

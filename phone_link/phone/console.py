@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
-from phone_link.phone.approval import Answer, Question
+from phone_link.phone.approval import Answer, HeaderQuestion, Question
 from phone_link.phone.display import printable
 from phone_link.wipe import wipe
 
@@ -84,6 +84,14 @@ class Console:
         if typed is None:
             return Answer(False, "no answer")
         return Answer(True, "approved") if self._is_yes(typed) else Answer(False, "refused on the phone")
+
+    def accept_header(self, question: HeaderQuestion) -> Answer:
+        """Ask whether a header that is not the newest is to be taken."""
+        typed = self._ask(question.text() + " [y/N] ")
+        if typed is None:
+            return Answer(False, "no answer")
+        taken = self._is_yes(typed)
+        return Answer(taken, "taken by the user" if taken else "refused on the phone")
 
     def compare_code(self, code: str, computer: str) -> bool:
         """Ask whether the computer shows the same six digits."""

@@ -7,7 +7,13 @@ from collections.abc import Callable
 from phone_link.at.types import Command, Form, Handler, Response
 from phone_link.cryptoki import CKR
 from phone_link.errors import PhoneError, ProtocolError
-from phone_link.phone import commands_crypto, commands_info, commands_object, commands_session
+from phone_link.phone import (
+    commands_anchor,
+    commands_crypto,
+    commands_info,
+    commands_object,
+    commands_session,
+)
 from phone_link.phone.errors import StoreError
 from phone_link.phone.security_manager import Connection, SecurityManager
 
@@ -31,6 +37,7 @@ COMMANDS: dict[str, tuple[Form, Function]] = {
     "*PGENKP": (Form.SET, commands_object.generate_key_pair),
     "*PDEC": (Form.SET, commands_crypto.decrypt),
     "*PRAND": (Form.SET, commands_crypto.generate_random),
+    "*PANCH": (Form.SET, commands_anchor.anchor_header),
 }
 
 

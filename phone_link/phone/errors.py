@@ -63,6 +63,12 @@ class UnknownComputer(StoreError):
     hint = "see the list with: phonevault-phone status STORE"
 
 
+class UnknownVault(StoreError):
+    """This phone remembers no vault with that id."""
+
+    hint = "see the list with: phonevault-phone status STORE"
+
+
 class CannotListen(StoreError):
     """The place where computers should connect is taken or not there."""
 

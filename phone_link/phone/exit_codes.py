@@ -21,6 +21,7 @@ EXIT_CODES: tuple[tuple[type[LinkError] | tuple[type[LinkError], ...], int, str]
     (errors.CannotListen, 11, "the agent cannot listen at SPEC"),
     (errors.UnknownComputer, 12, "no paired computer has that name"),
     (errors.StoreUnsafe, 13, "other users can read the store"),
+    (errors.UnknownVault, 14, "no vault with that id is remembered"),
 )
 """First match counts. Everything else that goes wrong is 1; an interrupt from the keyboard 130."""
 

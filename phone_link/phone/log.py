@@ -37,6 +37,10 @@ class Event(StrEnum):
     KEY_MADE = "key made"
     LOCK = "lock"
     LOCK_ENDED = "lock ended"
+    HEADER_NEW = "vault seen first"
+    HEADER_REFUSED = "header refused"
+    HEADER_ACCEPTED = "header accepted"
+    HEADER_FORGOTTEN = "vault forgotten"
 
 
 @dataclass(frozen=True)

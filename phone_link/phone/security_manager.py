@@ -12,43 +12,21 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
 from typing import TypeVar
 
 from phone_link.cryptoki import CKR
 from phone_link.errors import PhoneError, PinIncorrect, PinLocked, PinRequired, UserRefused
 from phone_link.phone.approval import Answer, Approver, Question
+from phone_link.phone.connection import Connection
 from phone_link.phone.log import Event, LogEntry
 from phone_link.phone.module import CryptographicModule
 from phone_link.phone.objects import KeyDescription, TokenObject, objects_of
+from phone_link.phone.witness import AnchorStore, Witness
+
+__all__ = ["MAX_SESSIONS", "Connection", "SecurityManager"]
 
 MAX_SESSIONS = 8
 _T = TypeVar("_T")
-
-
-@dataclass(eq=False)
-class Connection:
-    """What the manager remembers of one channel to a paired computer: PKCS#11's "application".
-
-    Attributes:
-        computer: its name, printable.
-        peer_id: 8 bytes.
-        sessions: session handle → True if it is read-write.
-        handles: object handle → (key id, is the private half).
-        reason: given by `*PREASON` for the next private-key operation.
-    """
-
-    computer: str
-    peer_id: bytes
-    sessions: dict[int, bool] = field(default_factory=dict)
-    handles: dict[int, tuple[bytes, bool]] = field(default_factory=dict)
-    reason: str = ""
-    next_session: int = 1
-
-    def take_reason(self) -> str:
-        """Return the reason and forget it."""
-        reason, self.reason = self.reason, ""
-        return reason
 
 
 class SecurityManager:
@@ -60,6 +38,7 @@ class SecurityManager:
         approver: Approver,
         record: Callable[[LogEntry], None],
         is_paired: Callable[[bytes], bool],
+        anchors: AnchorStore,
         *,
         phone_name: str,
     ) -> None:
@@ -70,10 +49,12 @@ class SecurityManager:
             approver: asks the user.
             record: keeps what happened.
             is_paired: True if a computer (8-byte id) is paired at this moment.
+            anchors: keeps what is remembered of vaults' headers.
             phone_name: shown to computers.
         """
         self.module = module
         self.phone_name = phone_name
+        self.witness = Witness(anchors, approver, record, self._obstacle)
         self._approver = approver
         self._record = record
         self._is_paired = is_paired

@@ -101,6 +101,7 @@ def serve(store: Store, options: ServeOptions) -> None:
             _approver(options.approve, console),
             recorder(store, say),
             lambda peer_id: store.peer(peer_id) is not None,
+            store,
             phone_name=phone.name,
         )
         cleanup.callback(manager.logout_all)

@@ -3,7 +3,8 @@
     STORE/phone.json   name, static key, wrapped master key, tries left, paired computers
     STORE/keys/*.json  software keys, sealed under the master key
     STORE/log.jsonl    what was done with them (`log.py`)
-    STORE/lock         taken (flock) around every change of phone.json
+    STORE/anchors.json which header of which vault was seen last (`anchors.py`); none if none was
+    STORE/lock         taken (flock) around every change of phone.json and anchors.json
     STORE/agent.lock, STORE/agent.sock   held by the running agent (`control.py`)
 
 Directories have mode 0700, files 0600; a store others can read is refused. Every read takes the newest bytes:
@@ -19,6 +20,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+from phone_link.phone.anchors import Anchors
 from phone_link.phone.atomic import replace_file
 from phone_link.phone.errors import (
     StoreDamaged,
@@ -32,6 +34,7 @@ from phone_link.phone.store_format import MAX_PEERS, Peer, PhoneFile
 from phone_link.phone.strict_json import MAX_FILE_BYTES
 
 PHONE_FILE = "phone.json"
+ANCHORS_FILE = "anchors.json"
 KEYS = "keys"
 LOCK = "lock"
 MAX_KEYS = 64
@@ -50,6 +53,19 @@ class Transaction:
         self.phone = phone
 
 
+class AnchorTransaction:
+    """anchors.json under the store's lock: `anchors` is what is on disk."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self.anchors = store.load_anchors()
+
+    def write(self, anchors: Anchors) -> None:
+        """Replace anchors.json durably."""
+        replace_file(self._store.path / ANCHORS_FILE, anchors.encode())
+        self.anchors = anchors
+
+
 class Store:
     """The files of one phone."""
 
@@ -65,15 +81,31 @@ class Store:
         _check_private(self.path, directory=True)
         return PhoneFile.parse(_read(self.path / PHONE_FILE))
 
+    def load_anchors(self) -> Anchors:
+        """Read anchors.json; errors as `load`, but for one that is not there."""
+        path = self.path / ANCHORS_FILE
+        return Anchors.parse(_read(path)) if os.path.lexists(path) else Anchors()
+
+    @contextmanager
+    def anchor_transaction(self) -> Iterator[AnchorTransaction]:
+        """Hold the store's lock (blocking) and give access to anchors.json."""
+        with self._locked():
+            yield AnchorTransaction(self)
+
     @contextmanager
     def transaction(self) -> Iterator[Transaction]:
         """Hold the store's lock (blocking) and give access to phone.json."""
+        with self._locked():
+            yield Transaction(self)
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
         _check_private(self.path, directory=True)
         flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
         descriptor = os.open(self.path / LOCK, flags, 0o600)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
-            yield Transaction(self)
+            yield
         finally:
             os.close(descriptor)
 

@@ -77,6 +77,11 @@ class Fields:
             raise self.wrong(name)
         return value
 
+    def boolean(self, name: str) -> bool:
+        """Take true or false."""
+        value: bool = self._take(name, bool)
+        return value
+
     def octets(self, name: str, shortest: int, longest: int | None = None) -> bytes:
         """Take lower-case hex of `shortest` to `longest` bytes (exactly `shortest` by default)."""
         text: str = self._take(name, str)

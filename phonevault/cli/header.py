@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,8 +13,9 @@ import click
 
 from phonevault.cli.holding import hold_or_say_where
 from phonevault.cli.opening import check_one_way, choose_way, opening_options
-from phonevault.cli.output import say, warn
+from phonevault.cli.output import note, say, warn
 from phonevault.cli.secret_input import check_output_file, has_terminal
+from phonevault.cli.telling import tell_opener
 from phonevault.cli.where import Given, vault_argument
 from phonevault.errors import PhonevaultError
 
@@ -72,11 +74,14 @@ def restore(
         way = choose_way(found.backup.header, phone_name, passphrase_file, recovery_file)
         with opener_of(way, f"restore the header of {vault.path.name}") as opener:
             opened = header_copies.open_backup(vault.place, found.backup, opener)
-        try:
-            written = header_copies.restore(opened, found.present)
-        finally:
-            opened.wipe()
+            opened = dataclasses.replace(opened, on_write=tell_opener(opener))
+            try:
+                written = header_copies.restore(opened, found.present)
+            finally:
+                opened.wipe()
     say(f"restored the header of {vault} from {file}, as generation {written.generation}")
+    if found.older or found.present is None:
+        note("a phone that remembers a newer header of this vault asks its user before it opens this one")
 
 
 @contextlib.contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ import click
 from phonevault.cli import phones
 from phonevault.cli.output import warn
 from phonevault.cli.secret_input import prompt_secret, read_secret
+from phonevault.cli.telling import tell_later
 
 if TYPE_CHECKING:
     from keyslots.header import Header
@@ -126,6 +128,6 @@ def opened_vault(
         note_use(opened.header, opened.slot)
         for warning in opened.warnings:
             warn(warning)
-        yield opened
+        yield dataclasses.replace(opened, on_write=tell_later(way))
     finally:
         opened.wipe()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -15,12 +16,15 @@ from phonevault.cli.opening import opened_vault, opening_options
 from phonevault.cli.output import note, printable, say, show_json, show_table, warn
 from phonevault.cli.recovery_output import check_can_be_given, code_back, code_file, give_code
 from phonevault.cli.revoke import revoke
+from phonevault.cli.telling import tell_now
 from phonevault.cli.where import Given, vault_argument
 
 if TYPE_CHECKING:
     from keyslots.build import SlotRequest
     from keyslots.header import Header
     from keyslots.secret import Secret
+    from phone_link.host.phone_book import PairedPhone
+    from phone_link.host.session import PhoneSession
     from phonevault.vault import OpenedVault, SlotOpener
 
 
@@ -214,9 +218,21 @@ def _add_phone(
     session = phones.connector(phone)(phones.CONNECT_TIMEOUT_S)
     try:
         asking = PhoneOpener(session, phone.fingerprint, f"add this phone to the folder {opened.path.name}")
+        opened = _also_told(opened, phone, session)
         return _add(opened, request, asking if secret is None else PhonePassphraseOpener(asking, secret))
     finally:
         session.close()
+
+
+def _also_told(opened: OpenedVault, phone: PairedPhone, session: PhoneSession) -> OpenedVault:
+    """The new phone remembers the header that it is in, beside the one that opened the vault."""
+    from keyslots.header import phone_part
+
+    new, before = tell_now(phone.name, session), opened.on_write
+    part = phone_part(opened.slot.kem)
+    if part is not None and part.fingerprint.hex() == phone.fingerprint:
+        return dataclasses.replace(opened, on_write=new)  # the same phone: it has one connection for us
+    return dataclasses.replace(opened, on_write=lambda mark: (new(mark), before(mark)))
 
 
 def _add_recovery(opened: OpenedVault, out: str | None, label: str | None) -> str:

@@ -14,6 +14,7 @@ from support.headers import edited
 from support.needs import need_fuse
 
 from phone_link.cryptoki import CKG, CKM, OaepParameters
+from phone_link.host.anchor import Seen
 from phone_link.phone.software import SoftwareModule
 from phone_link.phone.store import Store
 from phonevault import vault
@@ -61,6 +62,12 @@ class FrozenPhone:
         return self.module.decrypt_oaep(
             bytes.fromhex(fingerprint), OaepParameters(CKM.SHA256, CKG.MGF1_SHA256, b""), ciphertext
         )
+
+    def show_header(self, vault_id: bytes, generation: int, mac: bytes) -> Seen:
+        return Seen.KNOWN
+
+    def remember_header(self, vault_id: bytes, generation: int, mac: bytes, tag: bytes) -> bool:
+        return False
 
 
 def test_there_are_volumes_of_both_ciphers() -> None:

@@ -184,3 +184,20 @@ def test_phone_is_absent_at_mount(computer: RadioComputer) -> None:
     assert not os.path.ismount(computer.place)
     computer.radio.come_back()
     computer.mount("--grace", GRACE_S)
+
+
+def test_an_old_header_is_refused_when_the_phone_is_back(computer: RadioComputer) -> None:
+    """The phone knows the newer one from the mount; what a server put back meanwhile does not open."""
+    paths = [computer.vault / name for name in ("phonevault.json", "phonevault.json.bak")]
+    old = paths[0].read_bytes()
+    computer.run("rotate", "slot", computer.vault, 1, "--recovery-file", computer.code_file)
+    computer.run("lock", computer.place)
+    computer.run("unlock", computer.place)
+    new = paths[0].read_bytes()
+    computer.run("lock", computer.place)
+    for path in paths:
+        path.write_bytes(old)
+    assert "older than" in computer.run("unlock", computer.place, code=57).stderr
+    for path in paths:
+        path.write_bytes(new)
+    computer.run("unlock", computer.place)

@@ -1,6 +1,7 @@
 """A whole phone, written from docs/protocol.md and docs/protocol-commands.md, with nothing of phone_link.
 
-It does what unlocking a vault needs and no more: pairing, sessions, finding the one key, its public numbers, decryption.
+It does what unlocking a vault needs and no more: pairing, sessions, finding the one key, its public numbers, decryption,
+and remembering headers.
 """
 
 import base64
@@ -31,6 +32,9 @@ class Ckr(Exception):
 ARGUMENTS_BAD = (0x7, 50)
 NOT_SUPPORTED = (0x54, 4)
 NOT_INITIALIZED = (0x91, 3)
+HEADER_OLD = (0x80000003, 3)
+HEADER_FORKED = (0x80000004, 3)
+VAULT_SUBSTITUTED = (0x80000005, 3)
 UNKNOWN_PEER = (0x80000001, 3)
 MISMATCH = (0x80000002, 3)
 
@@ -49,6 +53,7 @@ class IndependentPhone:
         self.rsa, self.name = rsa, name
         self.static = static or X25519PrivateKey.generate()
         self.ephemerals, self.nonce_b = list(ephemerals), nonce_b
+        self.headers = {}  # vault id: generation, MAC, tag
         self.computers, self.said, self.code, self.pairing_hash = {}, [], None, None
         numbers = rsa.public_key().public_numbers()
         der = rsa.public_key().public_bytes(
@@ -159,6 +164,8 @@ class IndependentPhone:
                 return ["*PFIND: 1,0" if fits else "*PFIND: 0"]
             case "*PATTR":
                 return [self.attribute_line(int(kind, 16)) for kind in values.split(",")[2:]]
+            case "*PANCH":
+                return self.header(values)
             case "*PREASON":
                 return []
             case "*PDEC":
@@ -166,6 +173,26 @@ class IndependentPhone:
                 secret = self.rsa.decrypt(bytes.fromhex(match[1]), OAEP)
                 return [f'*PDEC: "{secret.hex().upper()}"']
         raise Ckr(*NOT_SUPPORTED)
+
+    def header(self, values):
+        """Clause 8.1 for a phone whose user is never asked."""
+        match = re.fullmatch(
+            r'([12]),"([0-9A-F]{32})",(\d{1,16}),"([0-9A-F]{64})"(?:,"([0-9A-F]{64})")?', values
+        )
+        if match is None or (match[1] == "2") != (match[5] is not None):
+            raise Ckr(*ARGUMENTS_BAD)
+        generation = int(match[3])
+        known = self.headers.get(match[2])
+        if known and match[5] and known[2] != match[5]:
+            raise Ckr(*VAULT_SUBSTITUTED)
+        if known and generation < known[0]:
+            raise Ckr(*HEADER_OLD)
+        if known and generation == known[0] and match[4] != known[1]:
+            raise Ckr(*HEADER_FORKED)
+        if match[5]:
+            self.headers[match[2]] = (generation, match[4], match[5])
+            return []
+        return ["*PANCH: 0" if known is None else f"*PANCH: {1 if generation > known[0] else 2}"]
 
     def attribute_line(self, kind):
         value = self.attributes.get(kind)

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
 from phone_link.at.codec import parse_command_line
 from phone_link.at.types import Response
-from phone_link.phone.approval import Answer, Question
+from phone_link.phone.approval import Answer, HeaderQuestion, Question
 from phone_link.phone.dispatch import handler_for
 from phone_link.phone.log import LogEntry
 from phone_link.phone.module import NewKey
@@ -59,6 +59,8 @@ class ScriptedUser:
     """An approver that answers what the test says and remembers the questions."""
 
     granted: bool = True
+    takes_headers: bool = False
+    headers: list[HeaderQuestion] = field(default_factory=list)
     typed_pin: bytes | None = None
     questions: list[Question] = field(default_factory=list)
     pin_wanted_by: list[str] = field(default_factory=list)
@@ -69,6 +71,14 @@ class ScriptedUser:
         if callable(self.while_asking):
             self.while_asking()
         return Answer(self.granted, "approved" if self.granted else "refused on the phone")
+
+    def accept_header(self, question: HeaderQuestion) -> Answer:
+        self.headers.append(question)
+        if callable(self.while_asking):
+            self.while_asking()
+        return Answer(
+            self.takes_headers, "taken by the user" if self.takes_headers else "refused on the phone"
+        )
 
     def ask_pin(self, computer: str) -> bytearray | None:
         self.pin_wanted_by.append(computer)
@@ -85,7 +95,12 @@ class Bench:
         self.paired = True
         self.module = SoftwareModule(store)
         self.manager = SecurityManager(
-            self.module, self.user, self.entries.append, lambda peer_id: self.paired, phone_name="test phone"
+            self.module,
+            self.user,
+            self.entries.append,
+            lambda peer_id: self.paired,
+            store,
+            phone_name="test phone",
         )
         self.connection = self.connect()
 

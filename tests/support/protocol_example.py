@@ -39,6 +39,9 @@ EPHEMERALS = {
 }
 NONCE_A, NONCE_B = b"\xaa" * 32, b"\xbb" * 32
 SLOT_SECRET = bytes(range(32))
+HEADER = (b"\xcc" * 16, 7, b"\xdd" * 32)
+"""Vault id, generation, MAC."""
+TAG = b"\xee" * 32
 LABELS = {">": "> ", "<": "< ", ">>": "  » ", "<<": "  « "}
 
 
@@ -116,7 +119,9 @@ def run(page):
             session = PhoneSession.open(computer, identity, paired)
             session.ping(5)
             cryptogram = bytes.fromhex(given("cryptogram", page))
+            session.show_header(*HEADER)
             secret = session.decrypt(paired.fingerprint, cryptogram, "open folder")
+            session.remember_header(*HEADER, TAG)
             session.close()
             worker.join()
     return Session([*parts, phone.said], phone.pairing_hash, phone.code, bytes(secret), paired.fingerprint)

@@ -32,6 +32,7 @@ from phone_link.errors import UserRefused
 from phonevault import root_id, vault
 from phonevault.errors import PhonevaultError
 from phonevault.fs.format.dirid import open_directory_id
+from phonevault.openers import FIRST_SEEN
 from phonevault.vault import (
     CreatedVault,
     PassphraseOpener,
@@ -82,7 +83,7 @@ def test_each_slot_opens_the_vault(created: CreatedVault) -> None:
         opened = vault.open_vault(created.path, opener)
         assert opened.vmk == created.vmk
         assert opened.slot.id == slot_id
-        assert opened.warnings == ()
+        assert opened.warnings == ((FIRST_SEEN,) if slot_id == 0 else ())
         assert opened.tree == created.path / "tree"
         assert vault.test_slot(created.path, opener).id == slot_id
         opened.wipe()
