@@ -14,6 +14,7 @@ from keyslots.build import PassphraseSlotRequest, PhonePassphraseSlotRequest, Ph
 from keyslots.edit import add_slot
 from keyslots.envelope import parse_file
 from keyslots.errors import HeaderChanged, LastSlot, WrongPhone
+from keyslots.header import phone_parts
 from phonevault import revocation, rotation, slots, vault
 from phonevault.vault import OpenedVault, PassphraseOpener, PhoneOpener, PhonePassphraseOpener
 
@@ -36,8 +37,7 @@ def by_passphrase(path: Path) -> OpenedVault:
 
 def fingerprint(path: Path) -> str:
     (slot,) = revocation.slots_of(store.load(path).header, "")
-    part = revocation.phone_part(slot.kem)
-    assert part is not None
+    (part,) = phone_parts(slot.kem)
     return part.fingerprint.hex()
 
 
