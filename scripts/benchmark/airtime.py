@@ -17,7 +17,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from benchmark import results
+from benchmark import daemons, results
 from benchmark.hci_tap import DataPacket, HciTap
 
 SLOT_MS = 0.625
@@ -133,15 +133,8 @@ def _switches(world: World) -> int:
     for pid in world.processes():
         words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
         if b"serve" in words:
-            return sum(_voluntary(status) for status in Path(f"/proc/{pid}/task").glob("*/status"))
+            return daemons.switches([pid])
     raise SystemExit("error: the phone's program is gone")
-
-
-def _voluntary(status: Path) -> int:
-    for line in status.read_text().splitlines():
-        if line.startswith("voluntary_ctxt_switches:"):
-            return int(line.split()[1])
-    return 0
 
 
 def _table(found: Mapping[int, Minute]) -> Table:

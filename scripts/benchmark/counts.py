@@ -6,13 +6,12 @@ import argparse
 import os
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
 from rich import box
 from rich.table import Table
 
-from benchmark import counted_mount, results, throughput, workloads
+from benchmark import comparison, counted_mount, results, throughput, workloads
 from benchmark.systems import Phonevault
 from phonevault.fuse.abi import Opcode
 
@@ -43,7 +42,7 @@ class Counted(Phonevault):
 
 def run(arguments: argparse.Namespace) -> int:
     """Measures and prints; returns the exit code."""
-    chosen = [w for w in workloads.chosen(throughput.ALL, arguments.only) if w.unit != "MiB"]
+    chosen = workloads.chosen(throughput.ALL, arguments.only)
     table = Table(box=box.ROUNDED if results.console().is_terminal else box.MARKDOWN)
     for column in (
         "workload",
@@ -53,10 +52,9 @@ def run(arguments: argparse.Namespace) -> int:
     ):
         table.add_column(column)
     found = {}
-    base = throughput.SHARED_MEMORY if throughput.SHARED_MEMORY.is_dir() else None
-    with tempfile.TemporaryDirectory(prefix="phonevault-bench-", dir=base) as name:
-        plan = throughput.make_plan(Path(name), arguments.stream_mib)
-        system = Counted(Path(name), arguments.cipher)
+    with comparison.working_directory(None) as here:
+        plan = throughput.make_plan(here, arguments.stream_mib)
+        system = Counted(here, arguments.cipher)
         system.create()
         system.mount()
         try:
@@ -64,7 +62,7 @@ def run(arguments: argparse.Namespace) -> int:
                 found[workload.name] = values = _measure(system, workload, plan)
                 table.add_row(workload.name, *_cells(values))
         finally:
-            throughput.take_away(system)
+            comparison.take_away(system)
     results.console().print(table)
     results.write_json(arguments.json, "requests", {"cipher": arguments.cipher, "workloads": found})
     return 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 _CPU_CLOCK_OF_A_PROCESS = 2
@@ -31,14 +32,56 @@ def processor_s(processes: list[int]) -> float:
     return total
 
 
-def peak_mib(processes: list[int]) -> float:
-    """The most memory that they have held at a time (VmHWM), in MiB."""
+def switches(processes: list[int]) -> int:
+    """How often their living threads went to sleep by themselves so far (proc_pid_status(5))."""
     total = 0
     for number in processes:
-        with contextlib.suppress(OSError):
-            lines = Path(f"/proc/{number}/status").read_text().splitlines()
-            total += sum(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
-    return total / 1024
+        for status in Path(f"/proc/{number}/task").glob("*/status"):
+            total += _field(status, "voluntary_ctxt_switches")
+    return total
+
+
+@dataclass(frozen=True)
+class Memory:
+    """What daemons hold, in MiB.
+
+    Attributes:
+        rss: resident (VmRSS), libraries that others use too included.
+        pss: the same with a shared page counted in parts; 0 where the kernel does not tell.
+        peak: the most that was resident at a time (VmHWM).
+    """
+
+    rss: float
+    pss: float
+    peak: float
+
+    def as_json(self) -> dict[str, float]:
+        """All of it."""
+        return dict(vars(self))
+
+
+def memory(processes: list[int]) -> Memory:
+    """Together."""
+    proc = [Path(f"/proc/{number}") for number in processes]
+    return Memory(
+        rss=sum(_field(each / "status", "VmRSS") for each in proc) / 1024,
+        pss=sum(_field(each / "smaps_rollup", "Pss") for each in proc) / 1024,
+        peak=peak_mib(processes),
+    )
+
+
+def peak_mib(processes: list[int]) -> float:
+    """The most memory that they have held at a time (VmHWM), in MiB."""
+    return sum(_field(Path(f"/proc/{number}/status"), "VmHWM") for number in processes) / 1024
+
+
+def _field(path: Path, name: str) -> int:
+    """A number in a file of lines "name: number"; 0 where there is none, or the process is gone."""
+    with contextlib.suppress(OSError):
+        for line in path.read_text().splitlines():
+            if line.startswith(f"{name}:"):
+                return int(line.split()[1])
+    return 0
 
 
 def wait_for_end(processes: list[int], patience_s: float = 20) -> None:

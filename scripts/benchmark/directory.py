@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 import os
 
-from benchmark import peers, throughput
+from benchmark import peers
+from benchmark.comparison import compare
 from benchmark.systems import System
 from benchmark.workloads import Plan, Workload, memory, timed
 
@@ -14,8 +15,13 @@ FOLDER = "many"
 
 def run(arguments: argparse.Namespace) -> int:
     """Measures and prints; returns the exit code."""
-    return throughput.compare(
-        arguments, "directory", peers.OF_ONE_DIRECTORY, ALL, lambda here: Plan(0, here, arguments.entries)
+    return compare(
+        arguments,
+        "directory",
+        peers.OF_ONE_DIRECTORY,
+        ALL,
+        lambda here: Plan(0, here, arguments.entries),
+        one_mount=False,
     )
 
 

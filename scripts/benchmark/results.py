@@ -6,18 +6,18 @@ import json
 import os
 import platform
 import statistics
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rich import box
 from rich.console import Console
-from rich.table import Table
 
-Series = Mapping[str, Mapping[str, Sequence[float]]]
-"""Workload → system → one value a round."""
+from benchmark import ratios
+from benchmark.grid import Grid, number
+
 Rounds = dict[str, dict[str, list[float]]]
-"""The same while it grows."""
+"""Workload → system → one value a round."""
 
 
 def machine() -> dict[str, str | int]:
@@ -36,36 +36,63 @@ def machine() -> dict[str, str | int]:
     }
 
 
-def table(series: Series, units: Mapping[str, str], ours: str) -> Table:
-    """Medians by system, then ours divided by each peer's; in Markdown where it does not go to a terminal."""
+def table(series: ratios.Series, units: Mapping[str, str]) -> Grid:
+    """Medians by system, then ours divided by the peers' and the geometric mean of that; more is better, but for memory."""
     systems = list(next(iter(series.values())))
-    found = Table(box=box.ROUNDED if console().is_terminal else box.MARKDOWN)
-    found.add_column("workload")
-    found.add_column("unit")
-    for system in systems:
-        found.add_column(system, justify="right")
-    for peer in systems:
-        if peer != ours:
-            found.add_column(f"÷ {peer}", justify="right")
+    ours = [name for name in ratios.OURS if name in systems]
+    columns = [f"{name} ÷ {to}" for name in ours for to in (ratios.REFERENCE, "best peer")]
+    found = Grid(["workload", "unit", *systems, *columns], left=2)
     for workload, values in series.items():
-        medians = {system: statistics.median(values[system]) for system in systems}
-        ratios = [f"{medians[ours] / medians[peer]:.2f}" for peer in systems if peer != ours]
-        cells = [f"{medians[system]:,.0f}" for system in systems]
-        found.add_row(workload, units[workload], *(cell.replace("nan", "–") for cell in cells + ratios))
+        cells = [number(statistics.median(values[system])) for system in systems]
+        for name in ours:
+            one = ratios.compare(values, name)
+            is_rate = units[workload] != "MiB"
+            cells += [two_digits(one.to_reference), two_digits(one.to_best if is_rate else None, one.best)]
+        found.rows.append([workload, units[workload], *cells])
+    rates = {workload: values for workload, values in series.items() if units[workload] != "MiB"}
+    means = [two_digits(mean) for name in ours for mean in ratios.geometric_means(rates, name).values()]
+    found.rows.append(["geometric mean", "", *[""] * len(systems), *means])
     return found
 
 
-def processor_table(series: Series) -> Table:
-    """Medians of the daemons' processor time, in ms, of what was timed at all."""
-    found = Table(box=box.ROUNDED if console().is_terminal else box.MARKDOWN)
-    found.add_column("workload")
+def two_digits(value: float | None, of: str = "") -> str:
+    """A ratio, and what the divisor belongs to."""
+    if value is None or value != value:
+        return "–"
+    return f"{value:.2f} ({of})" if of else f"{value:.2f}"
+
+
+def range_table(series: ratios.Series) -> Grid:
+    """Smallest and largest value by system, and of ours divided by the reference in each round."""
+    systems = list(next(iter(series.values())))
+    ours = [name for name in ratios.OURS if name in systems]
+    found = Grid(["workload", *systems, *(f"{name} ÷ {ratios.REFERENCE}" for name in ours)])
+    for workload, values in series.items():
+        cells = [f"{number(min(values[system]))} to {number(max(values[system]))}" for system in systems]
+        for name in ours:
+            one = ratios.compare(values, name)
+            cells.append(f"{two_digits(one.lowest)} to {two_digits(one.highest)}")
+        found.rows.append([workload, *cells])
+    return found
+
+
+def cost_table(series: ratios.Series, factor: float) -> Grid:
+    """Medians of what the daemons used, multiplied, where there was anything."""
     systems = [system for system in next(iter(series.values())) if system != "plain"]
-    for system in systems:
-        found.add_column(system, justify="right")
+    found = Grid(["workload", *systems])
     for workload, values in series.items():
         medians = [statistics.median(values[system]) for system in systems]
         if any(medians):
-            found.add_row(workload, *(f"{seconds * 1000:,.0f}" for seconds in medians))
+            found.rows.append([workload, *(f"{median * factor:,.0f}" for median in medians)])
+    return found
+
+
+def memory_table(memory: Mapping[str, Mapping[str, float]]) -> Grid:
+    """What each daemon holds, MiB."""
+    systems = list(memory)
+    found = Grid(["MiB", *systems])
+    for name, told in (("resident", "rss"), ("proportional", "pss"), ("peak, resident", "peak")):
+        found.rows.append([name, *(number(memory[system][told]) for system in systems)])
     return found
 
 
@@ -78,13 +105,24 @@ def spread(values: Sequence[float], unit: str, digits: int = 0) -> str:
     )
 
 
+def short_spread(values: Sequence[float]) -> str:
+    """Median with the smallest and the largest value, for a table."""
+    return f"{number(statistics.median(values))} ({number(min(values))} to {number(max(values))})"
+
+
 def write_json(path: Path | None, subject: str, content: Mapping[str, Any]) -> None:
     """Everything measured, every round."""
     if path is not None:
-        path.write_text(json.dumps({"subject": subject, "machine": machine(), **content}, indent=2) + "\n")
+        told = {"subject": subject, "date": time.strftime("%Y-%m-%d"), "machine": machine(), **content}
+        path.write_text(json.dumps(told, indent=2) + "\n")
 
 
 def console() -> Console:
     """The terminal, or plain lines wide enough for the table."""
     terminal = Console(highlight=False)
     return terminal if terminal.is_terminal else Console(highlight=False, width=190)
+
+
+def median_or_none(values: Sequence[float]) -> float | None:
+    """Of nothing, None."""
+    return statistics.median(values) if values else None

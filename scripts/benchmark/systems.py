@@ -19,6 +19,9 @@ class System(ABC):
 
     Attributes:
         cpu_s: processor time of its daemon in what was timed last.
+        switches: how often threads of its daemon went to sleep meanwhile.
+        timed_s: how long everything took that was timed so far.
+        stays: it is not mounted anew: one daemon does all.
         peak_mib: the most memory that its daemon held, over all mounts so far.
     """
 
@@ -31,6 +34,9 @@ class System(ABC):
         self.secret = self.home / "secret"
         self.mountpoint.mkdir(parents=True)
         self.cpu_s = 0.0
+        self.switches = 0
+        self.timed_s = 0.0
+        self.stays = False
         self.peak_mib = 0.0
 
     @classmethod
@@ -57,9 +63,10 @@ class System(ABC):
         self._run("fusermount3", "-u", str(self.mountpoint))
 
     def remount(self) -> None:
-        """Empties the kernel's caches of the folder."""
-        self.unmount()
-        self.mount()
+        """Empties the kernel's caches of the folder, unless it stays."""
+        if not self.stays:
+            self.unmount()
+            self.mount()
 
     @abstractmethod
     def version(self) -> str:

@@ -64,12 +64,15 @@ def chosen(every: Sequence[Workload], words: Sequence[str]) -> list[Workload]:
 
 
 def timed(system: System, action: Callable[[], None]) -> float:
-    """Seconds that it takes; the daemon's processor time meanwhile goes to ``system.cpu_s``."""
+    """Seconds that it takes; what the daemon did meanwhile goes to the system's attributes."""
     processes = system.daemons()
+    slept = daemons.switches(processes)
     before_s, started = daemons.processor_s(processes), time.perf_counter()
     action()
     seconds = time.perf_counter() - started
     system.cpu_s = daemons.processor_s(processes) - before_s
+    system.switches = daemons.switches(processes) - slept
+    system.timed_s += seconds
     return seconds
 
 
