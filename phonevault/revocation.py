@@ -21,6 +21,7 @@ from keyslots.envelope import MAX_FILE_BYTES, encode_file, parse_file
 from keyslots.epochs import begin_epoch
 from keyslots.errors import HeaderDamaged, HeaderTampered, HeaderTooNew, LastSlot
 from keyslots.header import Header, Slot, phone_parts
+from keyslots.slots.phones import PhonesKem
 
 if TYPE_CHECKING:
     from keyslots.place import Place
@@ -42,13 +43,12 @@ def slots_of(header: Header, fingerprint: str) -> tuple[Slot, ...]:
 
 
 def without(header: Header, fingerprint: str) -> Header:
-    """The header without a phone's slots.
+    """The header without a phone. It is there to be wrapped anew: a slot of several phones has no secret for those that are left yet.
 
     Raises:
         LastSlot: no other way in is left.
     """
-    gone = slots_of(header, fingerprint)
-    kept = tuple(slot for slot in header.slots if slot not in gone)
+    kept = tuple(rest for slot in header.slots if (rest := _without(slot, fingerprint)) is not None)
     if not kept:
         raise LastSlot(
             "no other way into the vault is left without this phone",
@@ -57,8 +57,21 @@ def without(header: Header, fingerprint: str) -> Header:
     return with_slots(header, kept)
 
 
+def _without(slot: Slot, fingerprint: str) -> Slot | None:
+    """A slot without a phone: as it is, or for those of its phones that are left if they are enough; else None."""
+    kem = slot.kem
+    rest = tuple(part for part in phone_parts(kem) if not part.fingerprint.hex().startswith(fingerprint))
+    if len(rest) == len(phone_parts(kem)):
+        return slot
+    if not isinstance(kem, PhonesKem) or len(rest) < kem.threshold:
+        return None
+    return dataclasses.replace(slot, kem=PhonesKem(kem.threshold, rest, ()))
+
+
 def take_out(opened: OpenedVault, fingerprint: str) -> OpenedVault:
-    """Write a header without a phone's slots and with a new volume key, in one step.
+    """Write a header without a phone and with a new volume key, in one step.
+
+    Its slots go; one that several phones open together stays for the others, if enough of them are left.
 
     A rotation that was under way began with the phone's slots, so its volume key is not new enough: there is one more.
 
@@ -80,7 +93,7 @@ def take_out(opened: OpenedVault, fingerprint: str) -> OpenedVault:
     if not gone:
         return opened
     rest = without(opened.header, fingerprint)
-    if opened.slot in gone:
+    if opened.slot.id not in {slot.id for slot in rest.slots}:
         raise LastSlot(
             "the phone opened the vault for this command: no other slot is known to work",
             hint="open it by another way: --phone, --passphrase-file or --recovery-file",

@@ -157,6 +157,7 @@ def _lost(phone: str, header: Header) -> _Lost:
     Raises:
         UnknownPhone: neither.
     """
+    from keyslots.header import phone_parts
     from phone_link.errors import UnknownPhone
     from phonevault.rotation import is_under_way
 
@@ -167,7 +168,8 @@ def _lost(phone: str, header: Header) -> _Lost:
     key = phone.lower()
     if _FINGERPRINT.fullmatch(key):
         paired = {known.fingerprint: known.name for known in book}
-        found = {whole for whole in phones.phone_fingerprints(header) | set(paired) if whole.startswith(key)}
+        with_slots = {part.fingerprint.hex() for slot in header.slots for part in phone_parts(slot.kem)}
+        found = {whole for whole in with_slots | set(paired) if whole.startswith(key)}
         if len(found) == 1:
             whole = found.pop()
             return _Lost(paired.get(whole, phone), whole, whole in paired)
@@ -188,12 +190,20 @@ def _slots_gone(outcome: _Outcome, before: OpenedVault, now: OpenedVault) -> Pho
 
     lost = outcome.lost
     outcome.still = ("files", "names", "old-copies")
-    gone = revocation.slots_of(before.header, lost.fingerprint)
+    was_in = revocation.slots_of(before.header, lost.fingerprint)
+    left = {slot.id for slot in now.header.slots}
+    gone, changed = (
+        [slot for slot in was_in if slot.id not in left],
+        [slot for slot in was_in if slot.id in left],
+    )
     outcome.members |= {"removed_slots": [_facts(slot) for slot in gone], "stage": "slots"}
+    outcome.members |= {"changed_slots": [_facts(slot) for slot in changed]}
     outcome.members |= {"epoch": now.header.epochs.current, "forgotten": False}
     for slot in gone:
         outcome.say(f"removed slot {slot.id} ({slot.kind}: {printable(slot.label)})")
-    if not gone:
+    for slot in changed:
+        outcome.say(f"slot {slot.id} ({slot.kind}: {printable(slot.label)}) is for its other phones now")
+    if not was_in:
         under_way = rotation.is_under_way(now.header)
         more = ": going on with the rotation that is under way" if under_way else " (any more)"
         outcome.note(f"{printable(lost.name)} has no slot in it{more}")

@@ -14,7 +14,7 @@ from typing import Protocol
 
 from keyslots import store
 from keyslots.errors import KeyslotsError
-from keyslots.header import phone_part
+from keyslots.header import phone_parts
 from keyslots.place import Place
 from phonevault.daemon import state
 from phonevault.daemon.log import log
@@ -78,7 +78,7 @@ class HeaderWatch:
             now = (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
             if now != self._seen:
                 slots = store.load(place).header.slots
-                parts = (phone_part(slot.kem) for slot in slots)
-                self._has_slot = any(p and p.fingerprint.hex() == self._fingerprint for p in parts)
+                parts = {part.fingerprint.hex() for slot in slots for part in phone_parts(slot.kem)}
+                self._has_slot = self._fingerprint in parts
                 self._seen = now
         return self._has_slot

@@ -90,6 +90,7 @@ def test_as_json_and_by_its_key(computer: Computer) -> None:
         "phone": key[:16].upper(),
         "fingerprint": key,
         "removed_slots": [{"id": 0, "kind": "phone", "label": "pocket"}],
+        "changed_slots": [],
         "stage": "master",
         "epoch": 2,
         "forgotten": False,

@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 from pathlib import Path
 
 import pytest
-from support.headers import CHEAP, PASSPHRASE, public_der, rsa_key
+from support.headers import CHEAP, OAEP, PASSPHRASE, public_der, rsa_key
 from support.software_phone import Phone
 
 from keyslots import store
-from keyslots.build import PassphraseSlotRequest, PhonePassphraseSlotRequest, PhoneSlotRequest
+from keyslots.build import (
+    PassphraseSlotRequest,
+    PhonePassphraseSlotRequest,
+    PhoneSlotRequest,
+    PhonesSlotRequest,
+)
 from keyslots.edit import add_slot
 from keyslots.envelope import parse_file
-from keyslots.errors import HeaderChanged, LastSlot, WrongPhone
+from keyslots.errors import HeaderChanged, HeaderTampered, LastSlot, WrongPhone
 from keyslots.header import phone_parts
+from keyslots.secret import Secret
+from keyslots.slots import phone as phone_slots
+from keyslots.slots import phones
+from keyslots.slots.phones import PhonesKem
+from keyslots.unlock import open_slot
 from phonevault import revocation, rotation, slots, vault
 from phonevault.vault import OpenedVault, PassphraseOpener, PhoneOpener, PhonePassphraseOpener
 
@@ -129,3 +140,42 @@ def test_old_headers_beside_it_are_found_and_nothing_else(path: Path, tmp_path: 
     other = dataclasses.replace(header, vault_id=bytes(16))
     assert revocation.old_headers(store.Place(path), other.vault_id, key) == []
     assert revocation.old_headers(store.Place(path), header.vault_id, "0" * 64) == []
+
+
+def decrypted(kem: PhonesKem, *numbers: int) -> dict[int, Secret]:
+    """The shares that some phones decrypt, by place."""
+    owners = {public_der(rsa_key(number)): rsa_key(number) for number in numbers}
+    return {
+        place: phone_slots.slot_secret(bytearray(owners[part.public_key].decrypt(part.ciphertext, OAEP)))
+        for place, part in enumerate(kem.phones)
+        if part.public_key in owners
+    }
+
+
+def test_a_slot_of_several_phones_is_for_the_others_if_they_are_enough(path: Path) -> None:
+    keys = tuple(public_der(rsa_key(number)) for number in (1, 2, 3))
+    for threshold, some in ((2, keys), (2, keys[:2]), (3, keys)):
+        request = PhonesSlotRequest(some, threshold, f"{threshold} of {len(some)}")
+        slots.change(by_passphrase(path), lambda v, r=request: add_slot(v.header, v.vmks, r), None)  # type: ignore[misc]
+    lost = hashlib.sha256(keys[1]).hexdigest()
+    old = {slot.id: slot for slot in store.load(path).header.slots}
+    assert len(revocation.slots_of(store.load(path).header, lost)) == 3
+    now = revocation.take_out(by_passphrase(path), lost)
+    sealed = store.load(path).sealed
+    assert [slot.label for slot in sealed.header.slots] == ["my phone", "passphrase", "2 of 3"]
+    assert sealed.header.flags == ("phones",)
+    left = sealed.header.slots[2]
+    assert isinstance(left.kem, PhonesKem)
+    assert sorted(part.public_key for part in left.kem.phones) == sorted([keys[0], keys[2]])
+    shares = decrypted(left.kem, 1, 3)
+    with phones.unwrap(sealed.header.vault_id, left.id, left.kem, shares) as secret:
+        opened = open_slot(sealed, left, secret)
+    assert bytes(opened.vmk.view) == bytes(now.vmk.view)
+    # What the lost phone and another one know of the old slot is of no use.
+    before = old[left.id].kem
+    assert isinstance(before, PhonesKem)
+    with (
+        phones.unwrap(sealed.header.vault_id, left.id, before, decrypted(before, 1, 2)) as secret,
+        pytest.raises(HeaderTampered),
+    ):
+        open_slot(sealed, left, secret)
