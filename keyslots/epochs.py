@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 from .edit import rewrap_slot
 from .errors import BadParameter
-from .header import MAX_EPOCH, MAX_LIVE_EPOCHS, VMK_BYTES, Epochs, Header
+from .header import MAX_EPOCH, MAX_LIVE_EPOCHS, VMK_BYTES, Epochs, Header, flags_of
 from .secret import Secret
 
 
@@ -25,9 +25,13 @@ def begin_epoch(header: Header, vmks: Mapping[int, Secret]) -> tuple[Header, int
         The header with every slot wrapped anew, the new epoch, and its key for the caller to wipe.
 
     Raises:
-        BadParameter: no further epoch can be live, or their numbers are used up.
+        BadParameter: no further epoch can be live, or their numbers are used up; or a rotation of contents is under way.
     """
     epochs = header.epochs
+    if header.rotates_contents:
+        raise BadParameter(
+            "everything is being encrypted anew under the current volume key: let that end first"
+        )
     epoch = epochs.live[-1] + 1
     if len(epochs.live) >= MAX_LIVE_EPOCHS or epoch > MAX_EPOCH:
         raise BadParameter("too many volume keys are in use: let the rotation that is under way end first")
@@ -40,6 +44,20 @@ def begin_epoch(header: Header, vmks: Mapping[int, Secret]) -> tuple[Header, int
     except BaseException:
         vmk.wipe()
         raise
+
+
+def begin_content_epoch(header: Header, vmks: Mapping[int, Secret]) -> tuple[Header, int, Secret]:
+    """The same, and the header says that names and contents are encrypted anew from now on. Arguments as of `begin_epoch`."""
+    changed, epoch, vmk = begin_epoch(header, vmks)
+    return dataclasses.replace(changed, flags=flags_of(changed.slots, rotates_contents=True)), epoch, vmk
+
+
+def end_content_epochs(header: Header, vmks: Mapping[int, Secret]) -> Header:
+    """Let go of every volume key but the current one. Nothing of the vault may need another any more."""
+    current = header.epochs.current
+    flags = flags_of(header.slots)
+    changed = dataclasses.replace(header, epochs=Epochs(current, current, current, (current,)), flags=flags)
+    return _wrapped_anew(changed, {current: vmks[current]})
 
 
 def needed_epochs(header: Header) -> tuple[int, ...]:

@@ -23,7 +23,9 @@ FORMAT = "phonevault"
 VERSION = 1
 FLAG_OF_KIND = {PhonesKem.kind: "phones"}
 """Feature flags of kinds of slots: set exactly as long as there is such a slot."""
-FLAGS = frozenset(FLAG_OF_KIND.values())
+CONTENT_ROTATION = "content-rotation"
+"""Set while everything is encrypted anew under the current epoch: names may be under that of `names` or the current one."""
+FLAGS = frozenset((*FLAG_OF_KIND.values(), CONTENT_ROTATION))
 """Feature flags this version knows."""
 
 VAULT_ID_BYTES = 16
@@ -164,6 +166,11 @@ class Header:
     slots: tuple[Slot, ...]
     flags: tuple[str, ...] = ()
 
+    @property
+    def rotates_contents(self) -> bool:
+        """Whether everything is being encrypted anew, or that was interrupted."""
+        return CONTENT_ROTATION in self.flags
+
     def to_json(self) -> dict[str, Any]:
         """Return the member `header` of the file."""
         return {
@@ -222,12 +229,14 @@ def _parse(value: object) -> Header:
     if block_size not in BLOCK_SIZES[cipher]:
         raise SchemaError("block_size does not fit the cipher")
     epochs = _parse_epochs(fields["epochs"])
+    if CONTENT_ROTATION in fields["flags"] and epochs.current in (epochs.names, epochs.files):
+        raise SchemaError("a rotation of contents is said to be under way, and has nothing to do")
     slots = tuple(_parse_slot(slot, epochs) for slot in array(fields["slots"], 1, MAX_SLOTS, "slots"))
     if any(after.id <= before.id for before, after in itertools.pairwise(slots)):
         raise SchemaError("slots are not in ascending order of their ids")
     if sum(part.cost.work_kib for slot in slots if (part := passphrase_part(slot.kem))) > MAX_TOTAL_WORK_KIB:
         raise SchemaError("the passphrase slots together cost too much")
-    if tuple(fields["flags"]) != flags_of(slots):
+    if tuple(fields["flags"]) != flags_of(slots, rotates_contents=CONTENT_ROTATION in fields["flags"]):
         raise SchemaError("flags are not those of the slots")
     return Header(
         vault_id=exact_hex(fields["vault_id"], VAULT_ID_BYTES, "vault_id"),
@@ -241,9 +250,10 @@ def _parse(value: object) -> Header:
     )
 
 
-def flags_of(slots: tuple[Slot, ...]) -> tuple[str, ...]:
-    """Return the feature flags that a header with these slots has."""
-    return tuple(sorted({FLAG_OF_KIND[slot.kind] for slot in slots if slot.kind in FLAG_OF_KIND}))
+def flags_of(slots: tuple[Slot, ...], *, rotates_contents: bool = False) -> tuple[str, ...]:
+    """Return the feature flags that a header with these slots has, everything being encrypted anew or not."""
+    flags = {FLAG_OF_KIND[slot.kind] for slot in slots if slot.kind in FLAG_OF_KIND}
+    return tuple(sorted(flags | {CONTENT_ROTATION} if rotates_contents else flags))
 
 
 def phone_parts(kem: Kem) -> tuple[PhoneKem, ...]:

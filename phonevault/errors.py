@@ -52,6 +52,12 @@ class VaultInUse(PhonevaultError):
     hint = "`phonevault status` lists the mounts; --read-only and --shared allow several mounts of one vault"
 
 
+class RotationUnderWay(PhonevaultError):
+    """A rotation of contents was interrupted, and what was asked for does not go together with it."""
+
+    hint = "go on with it: `phonevault rotate content VAULT`"
+
+
 class CipherUnsupported(PhonevaultError):
     """The vault's cipher is known to the format, but not to this version's file system."""
 
@@ -172,6 +178,7 @@ EXIT_CODES: dict[str, int] = {
     "phonevault.errors.MountpointUnusable": 20,
     "phonevault.errors.MountpointTaken": 21,
     "phonevault.errors.VaultInUse": 22,
+    "phonevault.errors.RotationUnderWay": 22,
     "phonevault.fuse.errors.FuseUnavailable": 23,
     "phonevault.fuse.errors.FusermountMissing": 24,
     "phonevault.errors.MountBusy": 25,

@@ -22,6 +22,7 @@ from keyslots.epochs import begin_epoch
 from keyslots.errors import HeaderDamaged, HeaderTampered, HeaderTooNew, LastSlot
 from keyslots.header import Header, Slot, phone_parts
 from keyslots.slots.phones import PhonesKem
+from phonevault.errors import RotationUnderWay
 
 if TYPE_CHECKING:
     from keyslots.place import Place
@@ -84,6 +85,7 @@ def take_out(opened: OpenedVault, fingerprint: str) -> OpenedVault:
 
     Raises:
         LastSlot: the phone opened it, or nobody else is left.
+        RotationUnderWay: one of contents is.
         OtherVault: the header does not open this tree.
         HeaderChanged, HeaderBusy, HeaderWriteFailed, BadParameter: as for `keyslots.store.save`. Nothing has changed then.
     """
@@ -97,6 +99,11 @@ def take_out(opened: OpenedVault, fingerprint: str) -> OpenedVault:
         raise LastSlot(
             "the phone opened the vault for this command: no other slot is known to work",
             hint="open it by another way: --phone, --passphrase-file or --recovery-file",
+        )
+    if opened.header.rotates_contents:
+        raise RotationUnderWay(
+            "a rotation of contents is under way: its volume key was wrapped for the phone, too",
+            hint="complete it (`phonevault rotate content VAULT`), then revoke; `phonevault slot remove` shuts the phone's slots out now",
         )
     prove_before_change(opened)
     header, epoch, vmk = begin_epoch(rest, opened.vmks)

@@ -19,10 +19,12 @@ from keyslots.errors import HeaderChanged, OtherVault
 from keyslots.header import Header
 from keyslots.place import Place
 from keyslots.secret import Secret
+from phonevault.errors import RotationUnderWay
 from phonevault.vault import OpenedVault, prove_before_change, written
 
 if TYPE_CHECKING:
     from phonevault.fs.rewrap import Rewrap, RewrapProgress
+    from phonevault.fs.rotation.run import ReencryptProgress
 
 _TRIES = 20
 """How often a header is read again that others changed between reading and writing."""
@@ -45,13 +47,16 @@ class Rotated:
     """
 
     epoch: int
-    progress: RewrapProgress
+    progress: RewrapProgress | ReencryptProgress
     complete: bool
 
 
 def is_under_way(header: Header) -> bool:
-    """Whether file keys may be wrapped under older volume keys."""
-    return header.epochs.files != header.epochs.current
+    """Whether file keys may be wrapped under older volume keys, and only they are to be changed.
+
+    While contents are encrypted anew, a file key that is merely wrapped anew would pass for a new one.
+    """
+    return header.epochs.files != header.epochs.current and not header.rotates_contents
 
 
 def begin(opened: OpenedVault) -> tuple[Header, dict[int, Secret]]:
@@ -61,13 +66,31 @@ def begin(opened: OpenedVault) -> tuple[Header, dict[int, Secret]]:
         The header, and all volume keys by epoch: those of ``opened``, and the new one for the caller to wipe.
 
     Raises:
+        RotationUnderWay: one of contents is.
         OtherVault: the header does not open this tree; nothing has changed.
         HeaderChanged, HeaderBusy, HeaderWriteFailed, BadParameter: as for `keyslots.store.save`. Nothing has changed then.
     """
-    if is_under_way(opened.header):
+    if opened.header.rotates_contents:
+        raise RotationUnderWay(
+            "a rotation of contents is under way, which gives every file a new key as well"
+        )
+    return begin_with(opened, is_under_way, begin_epoch)
+
+
+def begin_with(
+    opened: OpenedVault, under_way: Callable[[Header], bool], make: Callable[..., tuple[Header, int, Secret]]
+) -> tuple[Header, dict[int, Secret]]:
+    """As `begin`, for a rotation of any kind.
+
+    Args:
+        opened: the vault.
+        under_way: whether that kind is.
+        make: gives the header with a new epoch, its number, and its key.
+    """
+    if under_way(opened.header):
         return opened.header, dict(opened.vmks)
     prove_before_change(opened)
-    header, epoch, vmk = begin_epoch(opened.header, opened.vmks)
+    header, epoch, vmk = make(opened.header, opened.vmks)
     try:
         header = _save(opened.place, header, vmk)
         vmks = {**opened.vmks, epoch: vmk}
@@ -93,11 +116,21 @@ def finish(place: Place, header: Header, vmks: Mapping[int, Secret]) -> Header:
         HeaderTampered: its MAC is not that of the current volume key.
         HeaderBusy, HeaderWriteFailed: as for `keyslots.store.save`.
     """
+    return finish_with(place, header, vmks, retire_epochs)
+
+
+def finish_with(
+    place: Place,
+    header: Header,
+    vmks: Mapping[int, Secret],
+    retire: Callable[[Header, Mapping[int, Secret]], Header],
+) -> Header:
+    """As `finish`, for a rotation of any kind: ``retire`` gives the header without what is no longer needed."""
     vmk = vmks[header.epochs.current]
     for _ in range(_TRIES - 1):
         with contextlib.suppress(HeaderChanged):
-            return _save(place, retire_epochs(_present(place, header, vmk), vmks), vmk)
-    return _save(place, retire_epochs(_present(place, header, vmk), vmks), vmk)
+            return _save(place, retire(_present(place, header, vmk), vmks), vmk)
+    return _save(place, retire(_present(place, header, vmk), vmks), vmk)
 
 
 def _present(place: Place, begun: Header, vmk: Secret) -> Header:
@@ -107,6 +140,7 @@ def _present(place: Place, begun: Header, vmk: Secret) -> Header:
     if (
         found.vault_id != begun.vault_id
         or found.epochs != begun.epochs
+        or found.rotates_contents != begun.rotates_contents
         or found.generation < begun.generation
     ):
         raise HeaderReplaced("the vault's header was replaced while its keys were rotated")

@@ -262,8 +262,14 @@ def prove(opened: OpenedVault) -> None:
         DirectoryIdDamaged: the root's directory id does not open under them.
         OSError: it cannot be read.
     """
-    vmk = opened.vmks[opened.header.epochs.names]
-    prove_root_id(opened.tree, vmk, opened.header.vault_id)
+    from phonevault.fs.errors import DirectoryIdDamaged
+
+    header = opened.header
+    if header.rotates_contents:
+        with contextlib.suppress(DirectoryIdDamaged):
+            prove_root_id(opened.tree, opened.vmk, header.vault_id)
+            return
+    prove_root_id(opened.tree, opened.vmks[header.epochs.names], header.vault_id)
 
 
 def prove_before_change(opened: OpenedVault) -> None:

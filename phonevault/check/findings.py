@@ -29,6 +29,10 @@ class Code(StrEnum):
     JOURNAL_USELESS = "journal-useless"
     JOURNAL_FOREIGN = "journal-foreign"
     JOURNAL_FAILED = "journal-failed"
+    ROTATION_PENDING = "rotation-pending"
+    ROTATION_UNDER_WAY = "rotation-under-way"
+    ROTATION_FAILED = "rotation-failed"
+    ROTATION_LEFTOVER = "rotation-leftover"
     DIRECTORY_ID_MISSING = "directory-id-missing"
     DIRECTORY_ID_DAMAGED = "directory-id-damaged"
     DIRECTORY_ID_COPIED = "directory-id-copied"
@@ -120,6 +124,25 @@ KINDS: dict[Code, Kind] = {
         _PROBLEM,
         "the journal of a mount that was killed cannot be worked off",
         "see that the vault's file system is writable and has room, then repair again",
+    ),
+    Code.ROTATION_PENDING: Kind(
+        _NOTE,
+        "a rotation of contents was cut short in the middle of a step: what it left half done can look like damage below",
+        "mount it once, go on with `phonevault rotate content`, or repair: what was replaced is put back",
+        "put back",
+    ),
+    Code.ROTATION_UNDER_WAY: Kind(
+        _NOTE,
+        "a rotation of contents was interrupted: what it has not come to is under the older volume keys",
+        "go on with it: `phonevault rotate content`",
+    ),
+    Code.ROTATION_FAILED: Kind(
+        _PROBLEM,
+        "what a rotation of contents left half done cannot be put back",
+        "see that the vault's file system is writable and has room, then repair again",
+    ),
+    Code.ROTATION_LEFTOVER: Kind(
+        _NOTE, "left by a rotation of contents that is done", "none is needed", "removed"
     ),
     Code.DIRECTORY_ID_MISSING: Kind(
         _PROBLEM,

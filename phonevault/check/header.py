@@ -14,6 +14,7 @@ from keyslots.place import Place, Where
 from keyslots.secret import Secret
 from phonevault.check.findings import Code, Finding, Flaw
 from phonevault.fs.format.journal import DIRECTORY as JOURNAL
+from phonevault.fs.format.rotation import DIRECTORY as ROTATION
 
 _TEMPORARY = re.compile(re.escape(store.TEMPORARY) + r"[0-9a-f]{16}\Z")
 
@@ -54,7 +55,7 @@ def check_header(place: Place, key: Secret, report: Callable[[Finding], None], *
     if place.apart:  # of its directory nothing else is ours to judge
         for name in filter(_TEMPORARY.match, sorted(os.listdir(place.directory))):
             tell(_shown(place, name), Flaw(Code.LEFTOVER), partial(remove, place, name))
-    ours = {store.TREE, JOURNAL} | (set() if place.apart else {place.main, place.backup})
+    ours = {store.TREE, JOURNAL, ROTATION} | (set() if place.apart else {place.main, place.backup})
     for name in sorted(os.listdir(place.vault)):
         if _TEMPORARY.match(name):
             tell(name, Flaw(Code.LEFTOVER), partial(remove, place.vault, name))

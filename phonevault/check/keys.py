@@ -17,11 +17,23 @@ class CheckKeys:
         vmks: volume master keys by epoch; not kept.
         vault_id: 16 bytes.
         names_epoch: the one that names are encrypted with.
+        current: while a rotation of contents is under way, the epoch that they may be encrypted with already.
     """
 
-    def __init__(self, vmks: Mapping[int, Secret], vault_id: bytes, names_epoch: int) -> None:
+    def __init__(
+        self,
+        vmks: Mapping[int, Secret],
+        vault_id: bytes,
+        names_epoch: int,
+        current: int | None = None,
+    ) -> None:
         self.by_epoch = {epoch: TreeKeys(vmk, vault_id, epoch) for epoch, vmk in vmks.items()}
-        self.of_names = self.by_epoch[names_epoch]
+        if current is not None:
+            self.by_epoch[current].wipe()
+            self.by_epoch[current] = TreeKeys(
+                vmks[current], vault_id, current, vmks, current, vmks[names_epoch]
+            )
+        self.of_names = self.by_epoch[names_epoch if current is None else current]
         self.names = self.of_names.names
 
     def open_target(self, stored: str) -> bytes:
@@ -49,6 +61,22 @@ class CheckKeys:
             except Damaged:
                 continue
         raise Damaged("a symbolic link's sidecar does not open, or is another link's")
+
+    def open_name(self, directory_id: bytes, encoded: str) -> bytes:
+        """Decrypt a name.
+
+        Raises:
+            NameDamaged: it opens under no key of names.
+        """
+        return self.of_names.open_name(directory_id, encoded)
+
+    def open_directory_id(self, blob: bytes) -> bytes:
+        """Decrypt a directory's id.
+
+        Raises:
+            DirectoryIdDamaged: it opens under no key of names.
+        """
+        return self.of_names.open_directory_id(blob)
 
     def wipe(self) -> None:
         """Wipe every key."""

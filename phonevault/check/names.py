@@ -7,9 +7,8 @@ import os
 import re
 from enum import Enum, auto
 
-from cryptography.hazmat.primitives.ciphers.aead import AESSIV
-
 from phonevault.check.findings import Code, Flaw
+from phonevault.check.keys import CheckKeys
 from phonevault.fs.errors import Damaged, NameDamaged
 from phonevault.fs.format import names
 from phonevault.fs.small_files import read_small
@@ -47,7 +46,7 @@ def role_of(stored: str) -> Role:
 
 
 def read_name(
-    siv: AESSIV, directory_id: bytes, directory_fd: int, stored: str, role: Role
+    keys: CheckKeys, directory_id: bytes, directory_fd: int, stored: str, role: Role
 ) -> tuple[bytes | None, Flaw | None]:
     """The plaintext name of an entry, or why it has none."""
     encoded = stored
@@ -59,7 +58,7 @@ def read_name(
         if names.stored_name(encoded) != stored:
             return None, Flaw(Code.LONG_NAME_DAMAGED, "its hash is that of another name")
     try:
-        return names.decrypt_name(siv, directory_id, encoded), None
+        return keys.open_name(directory_id, encoded), None
     except NameDamaged:
         return None, Flaw(Code.NAME_DAMAGED)
 

@@ -38,6 +38,7 @@ class Repair:
     def __init__(self, root: Directory, descriptors: Descriptors, keys: CheckKeys) -> None:
         self._root = root
         self._descriptors = descriptors
+        self._keys = keys
         self._siv = keys.names
         self._lost_found: Directory | None = None
 
@@ -177,7 +178,7 @@ class Repair:
         try:
             status = os.fstat(fd)
             found = Directory(self._root, stored, name, (status.st_dev, status.st_ino))
-            found.id = dirid.open_directory_id(self._siv, read_small(dirid.FILE_NAME, fd))
+            found.id = self._keys.open_directory_id(read_small(dirid.FILE_NAME, fd))
         except OSError:
             os.close(fd)
             return None

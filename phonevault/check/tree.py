@@ -67,7 +67,7 @@ class TreeCheck:
         self._keys = tree.keys
         self._contents = ContentChecker(tree.keys, tree.cipher, tree.block_size, self._looked_at)
         self._links = LinkChecker(tree.keys, tree.fd)
-        self._xattrs = XattrChecker(tree.keys.of_names.xattrs)
+        self._xattrs = XattrChecker(tree.keys.of_names)
         status = os.fstat(tree.fd)
         self._root = Directory(None, tree.shown, None, (status.st_dev, status.st_ino))
         self._descriptors = Descriptors(self._root, tree.fd)
@@ -143,7 +143,7 @@ class TreeCheck:
         if dirid.FILE_NAME not in directory.pending:
             return Flaw(Code.DIRECTORY_ID_MISSING)
         try:
-            return dirid.open_directory_id(self._keys.names, read_small(dirid.FILE_NAME, fd))
+            return self._keys.open_directory_id(read_small(dirid.FILE_NAME, fd))
         except Damaged as error:
             return Flaw(Code.DIRECTORY_ID_DAMAGED, error.strerror or "")
         except OSError as error:
@@ -220,7 +220,7 @@ class TreeCheck:
         if isinstance(encoded, Flaw) or place.directory.id is None:
             return None
         try:
-            return names.decrypt_name(self._keys.names, place.directory.id, encoded)
+            return self._keys.open_name(place.directory.id, encoded)
         except Damaged:
             return None
 
@@ -256,7 +256,7 @@ class TreeCheck:
                 return None
             flaw = Flaw(Code.NAME_DAMAGED, "it is not even a name of the format")
         elif directory.id is not None:
-            name, flaw = read_name(self._keys.names, directory.id, fd, place.stored, role)
+            name, flaw = read_name(self._keys, directory.id, fd, place.stored, role)
         if flaw is None:
             return Place(directory, place.stored, name)
         moved: list[Place] = []

@@ -14,6 +14,7 @@ from phonevault.check.findings import Counts, Finding
 from phonevault.check.header import check_header
 from phonevault.check.journal import check_journal
 from phonevault.check.keys import CheckKeys
+from phonevault.check.rotation import check_rotation
 from phonevault.check.tree import Tree, TreeCheck
 
 
@@ -52,8 +53,10 @@ class VaultCheck:
         with header_key(self.vmks[header.epochs.current], header.vault_id) as key:
             check_header(self.place, key, self._found, repair=self.repair)
         check_journal(self.place.vault, self._found, repair=self.repair)
-        keys = CheckKeys(self.vmks, header.vault_id, header.epochs.names)
+        current = header.epochs.current if header.rotates_contents else None
+        keys = CheckKeys(self.vmks, header.vault_id, header.epochs.names, current)
         try:
+            check_rotation(self.place.vault, keys, self._found, repair=self.repair)
             tree = Tree(self.tree_fd, keys, header.cipher, header.block_size)
             TreeCheck(tree, self.report, repair=self.repair, counts=self.counts, progress=self.progress).run()
         finally:

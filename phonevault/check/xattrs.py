@@ -13,17 +13,18 @@ from phonevault.fs.format.xattrs import (
     XattrSeals,
     encoded_part,
 )
+from phonevault.fs.keys import TreeKeys
 
 
 class XattrChecker:
     """Checks objects one after the other, with the same buffer.
 
     Args:
-        seals: of the volume key that names are encrypted with.
+        keys: of the volume key that names are encrypted with.
     """
 
-    def __init__(self, seals: XattrSeals) -> None:
-        self._seals = seals
+    def __init__(self, keys: TreeKeys) -> None:
+        self._seals = [ciphers.xattrs for ciphers in (keys.newer, keys.older) if ciphers is not None]
         self._room = memoryview(bytearray(VALUE_MAX_BYTES))
 
     def wipe(self) -> None:
@@ -52,8 +53,11 @@ class XattrChecker:
             raw = os.getxattr(path, name, follow_symlinks=False)
         except OSError:
             return True
+        return any(self._opens(seals, encoded, raw) for seals in self._seals)
+
+    def _opens(self, seals: XattrSeals, encoded: str, raw: bytes) -> bool:
         try:
-            self._seals.open(self._seals.decode(encoded, raw), raw, self._room)
+            seals.open(seals.decode(encoded, raw), raw, self._room)
         except Damaged:
             return False
         return True

@@ -52,9 +52,17 @@ def facts(header: Header) -> dict[str, Any]:
         "integrity": header.cipher != NO_INTEGRITY,
         "block_size": header.block_size,
         "epochs": header.epochs.to_json(),
+        "rotation": rotation_of(header),
         "slots": [slot_facts(slot) for slot in header.slots],
         "verified": False,
     }
+
+
+def rotation_of(header: Header) -> str | None:
+    """Which rotation is under way, by the name of its command; None if none is."""
+    if header.rotates_contents:
+        return "content"
+    return "master" if header.epochs.files != header.epochs.current else None
 
 
 def cipher_text(cipher: str) -> str:
@@ -87,6 +95,9 @@ def _show(place: Place, header: Header) -> None:
     say(f"created     {header.created}, header written {header.generation} times")
     say(f"cipher      {cipher_text(header.cipher)}, blocks of {header.block_size} bytes")
     say(f"key epochs  {', '.join(str(epoch) for epoch in header.epochs.live)} (now {header.epochs.current})")
+    rotation = rotation_of(header)
+    if rotation is not None:
+        say(f"rotation    under way: `phonevault rotate {rotation}` goes on with it")
     rows = []
     for slot in (slot_facts(slot) for slot in header.slots):
         rows.append(

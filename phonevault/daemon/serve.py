@@ -138,7 +138,7 @@ def _mounted(
         warn(warning)
     header = opened.header
     keys = Identified(source, header.vault_id, header.cipher, header.block_size)
-    _recover(plan, warn)
+    _recover(plan, opened, warn)
     filesystem = _file_system(plan, opened)
     if not filesystem.crash_safe:
         warn(
@@ -228,19 +228,26 @@ def _description(plan: MountPlan, way: Way, cipher: str, *, crash_safe: bool) ->
     )
 
 
-def _recover(plan: MountPlan, warn: Callable[[str], None]) -> None:
+def _recover(plan: MountPlan, opened: OpenedVault, warn: Callable[[str], None]) -> None:
     """Undo what mounts that died left half done; a read-only mount only says that it is there.
 
     Raises:
         RecoveryFailed: The backing store refused.
+        RotationUnderWay: This kind of mount may not meet what a rotation of contents left.
     """
+    from phonevault import content_rotation
     from phonevault.fs.recovery import recover
 
+    content_rotation.refuse_unless_whole(opened, shared=plan.shared, read_only=plan.read_only)
     found = recover(plan.vault / JOURNAL, plan.place.tree, shared=plan.shared, look_only=plan.read_only)
     if found.put_back:
         warn(f"the last mount was killed: {found.put_back} half-done write(s) were undone")
     if found.waiting:
         warn(f"the last mount was killed: a writable mount would look at {found.waiting} half-done write(s)")
+    if content_rotation.is_under_way(opened.header):
+        if not plan.read_only:
+            content_rotation.recover(opened)
+        warn("a rotation of contents was interrupted: `phonevault rotate content` goes on with it")
 
 
 def _file_system(plan: MountPlan, opened: OpenedVault) -> EncryptedFileSystem:
@@ -260,8 +267,9 @@ def _file_system(plan: MountPlan, opened: OpenedVault) -> EncryptedFileSystem:
 
 def give_keys(filesystem: Any, opened: OpenedVault) -> None:
     """Unlock a file system with an opened vault; the caller wipes the vault's keys."""
-    epochs = opened.header.epochs
-    filesystem.unlock(opened.vmks[epochs.names], epochs.names, opened.vmks, epochs.current)
+    from phonevault import content_rotation
+
+    content_rotation.unlock(filesystem, opened.header, opened.vmks)
 
 
 def _unlock(filesystem: EncryptedFileSystem, opened: OpenedVault) -> None:

@@ -27,6 +27,7 @@ from phonevault.fs.keys import TreeKeys
 from phonevault.fs.long_links import LongLinks
 from phonevault.fs.nodes import Node, NodeTable, PathHandle, key_of, pinned
 from phonevault.fs.permissions import Permissions
+from phonevault.fs.small_files import exists
 from phonevault.fs.xattr_store import Ciphertext, XattrStore, carries_xattrs
 
 log = logging.getLogger(__name__)
@@ -61,12 +62,13 @@ class Core:
         self.tree = tree
         layout, self._content_file = CIPHERS[cipher]
         self.layout = layout(block_size)
+        self.cipher_id = self._content_file.cipher_id
         self.journal = journal_in(journal, self.layout.scratch_bytes(MAX_WRITE_BYTES))
         self.nodes = NodeTable(tree)
         self.shared = shared
         self.kernel_keeps_times = not shared and journal is not None
         self.timeout_s = 0 if shared else _LONG_TIMEOUT_S
-        self.xattrs = XattrStore(lambda: self.keys.xattrs, available=carries_xattrs(tree))
+        self.xattrs = XattrStore(lambda: self.keys, available=carries_xattrs(tree))
         self.permissions = Permissions(self.xattrs, self.nodes.directory, cached=not shared)
         self.long_links = LongLinks(lambda: self.nodes.directory(self.nodes.root))
         self._keys: TreeKeys | None = None
@@ -107,7 +109,7 @@ class Core:
     def _prove(self) -> None:
         root = self.nodes.directory(self.nodes.root)
         try:
-            root.directory_id = directory_ids.read(self.keys.names, root.fd)
+            root.directory_id = directory_ids.read(self.keys, root.fd)
         except FileNotFoundError:
             raise DirectoryIdDamaged("the root directory has no id file") from None
 
@@ -152,13 +154,13 @@ class Core:
         known = handle.directory_id
         # Another host may have died while it removed the directory: then the id that we know is nowhere else.
         if known is None or (lasting and self.shared):
-            siv = self.keys.names
+            keys = self.keys
             try:
-                known = directory_ids.read(siv, handle.fd)
+                known = directory_ids.read(keys, handle.fd)
             except FileNotFoundError:
                 if not lasting:
                     return directory_ids.stand_in(handle.fd)
-                known = directory_ids.give(siv, handle.fd, known)
+                known = directory_ids.give(keys, handle.fd, known)
             handle.directory_id = known
         return known
 
@@ -174,7 +176,7 @@ class Core:
         Raises:
             OSError: ENAMETOOLONG; what :meth:`directory_id` raises.
         """
-        return self._encrypted(self.directory_id(parent, lasting=True), name)
+        return self._encrypted(parent, self.directory_id(parent, lasting=True), name)
 
     def stored(self, parent: Node, name: bytes) -> str:
         """The name in the ciphertext directory of an entry that is looked for.
@@ -182,17 +184,25 @@ class Core:
         Raises:
             OSError: as :meth:`encoded`.
         """
-        return names.stored_name(self._encrypted(self.directory_id(parent), name))
+        return names.stored_name(self._encrypted(parent, self.directory_id(parent), name))
 
-    def _encrypted(self, directory_id: bytes, name: bytes) -> str:
+    def _encrypted(self, parent: Node, directory_id: bytes, name: bytes) -> str:
         if len(name) > names.NAME_MAX:
             raise OSError(errno.ENAMETOOLONG, "name too long")
-        siv, last = self.keys.names, self._last_name
+        keys, last = self.keys, self._last_name
         # What is looked up is often made or removed next.
-        if last is not None and last[:3] == (siv, directory_id, name):
-            return last[3]
-        encoded = names.encrypt_name(siv, directory_id, name)
-        self._last_name = siv, directory_id, name, encoded
+        if last is not None and last[:3] == (keys.names, directory_id, name):
+            encoded = last[3]
+        else:
+            encoded = names.encrypt_name(keys.names, directory_id, name)
+            self._last_name = keys.names, directory_id, name, encoded
+        if keys.older is None:
+            return encoded
+        # A rotation of contents has not renamed everything yet: the entry that is there counts.
+        fd = self.nodes.directory(parent).fd
+        older = names.encrypt_name(keys.older.names, directory_id, name)
+        if not exists(names.stored_name(encoded), fd) and exists(names.stored_name(older), fd):
+            return older
         return encoded
 
     # -- objects ------------------------------------------------------------------------------------------

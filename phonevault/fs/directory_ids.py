@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from cryptography.hazmat.primitives.ciphers.aead import AESSIV
-
 from phonevault.fs.errors import DirectoryIdDamaged
 from phonevault.fs.format import dirid
+from phonevault.fs.keys import TreeKeys
 from phonevault.fs.removal import has_entries
 from phonevault.fs.small_files import put_durably, read_small
 
 
-def read(siv: AESSIV, directory_fd: int) -> bytes:
+def read(keys: TreeKeys, directory_fd: int) -> bytes:
     """The id of a directory.
 
     Raises:
@@ -18,7 +17,7 @@ def read(siv: AESSIV, directory_fd: int) -> bytes:
         DirectoryIdDamaged: its id file does not open.
         OSError: of the backing store.
     """
-    return dirid.open_directory_id(siv, read_small(dirid.FILE_NAME, directory_fd))
+    return keys.open_directory_id(read_small(dirid.FILE_NAME, directory_fd))
 
 
 def stand_in(directory_fd: int) -> bytes:
@@ -32,11 +31,11 @@ def stand_in(directory_fd: int) -> bytes:
     return dirid.new_directory_id()
 
 
-def give(siv: AESSIV, directory_fd: int, known: bytes | None = None) -> bytes:
+def give(keys: TreeKeys, directory_fd: int, known: bytes | None = None) -> bytes:
     """Give a directory without entries an id, or find the one that another host has given it meanwhile.
 
     Args:
-        siv: under the names key.
+        keys: of the tree.
         directory_fd: the directory.
         known: the id that it had: it may have entries of that id, and gets it again.
 
@@ -46,7 +45,9 @@ def give(siv: AESSIV, directory_fd: int, known: bytes | None = None) -> bytes:
     """
     directory_id = known or stand_in(directory_fd)
     try:
-        put_durably(dirid.FILE_NAME, dirid.seal_directory_id(siv, directory_id), directory_fd, replace=False)
+        put_durably(
+            dirid.FILE_NAME, dirid.seal_directory_id(keys.names, directory_id), directory_fd, replace=False
+        )
     except FileExistsError:
-        return read(siv, directory_fd)
+        return read(keys, directory_fd)
     return directory_id

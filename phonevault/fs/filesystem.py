@@ -23,6 +23,8 @@ from phonevault.fs.requests.statx import StatxOperations
 from phonevault.fs.requests.tree import TreeOperations
 from phonevault.fs.requests.xattrs import XattrOperations
 from phonevault.fs.rewrap import Rewrap
+from phonevault.fs.rotation.run import Reencrypt
+from phonevault.fs.rotation.store import opened_store
 from phonevault.fuse.abi import Init, Opcode
 from phonevault.fuse.request import Handler, Operations, Request
 
@@ -92,13 +94,23 @@ class EncryptedFileSystem:
         epoch: int = 1,
         vmks: Mapping[int, Secret] | None = None,
         current: int | None = None,
+        older: Secret | None = None,
     ) -> None:
         """Derive the keys from volume keys, which are not kept. Arguments as of :class:`TreeKeys`.
 
         Raises:
             DirectoryIdDamaged: the root's id does not open under them.
+            OSError: the borders of a rotation of contents cannot be read.
         """
-        self._core.unlock(TreeKeys(vmk, self._vault_id, epoch, vmks, current))
+        keys = TreeKeys(vmk, self._vault_id, epoch, vmks, current, older)
+        try:
+            if keys.rotation is not None:
+                with opened_store(self._core.tree.parent, keys.rotation.view) as store:
+                    keys.borders = {} if store is None else store.borders()
+        except BaseException:
+            keys.wipe()
+            raise
+        self._core.unlock(keys)
 
     def adopt_epoch(self, epoch: int, vmk: Secret) -> None:
         """Wrap new file keys under another volume key from now on; it is not kept."""
@@ -112,6 +124,19 @@ class EncryptedFileSystem:
             duty: share of the time that is worked, above 0, at most 1.
         """
         return Rewrap(self._core, self._files, lambda: self._core.keys.let_go(needed), duty)
+
+    def reencrypt(self, duty: float = 1.0) -> Reencrypt:
+        """What encrypts everything anew under the current volume key, of a tree that nobody else uses.
+
+        Args:
+            duty: share of the time that is worked, above 0, at most 1.
+        """
+        return Reencrypt(self._core, self._files, self._let_go_of_older, duty)
+
+    def _let_go_of_older(self) -> None:
+        keys = self._core.keys
+        keys.let_go({keys.epoch})
+        keys.end_rotation()
 
     def lock(self) -> None:
         """Wipe every key. The session must be locked first."""

@@ -234,6 +234,14 @@ class NodeTable:
             if node is not None:
                 node.links = [target if place == source else place for place in node.links]
 
+    def replaced(self, before: os.stat_result, after: os.stat_result) -> None:
+        """Another object took an object's place, and is the same to the kernel (a link that was sealed anew)."""
+        with self.lock:
+            node = self._by_key.pop(key_of(before), None)
+            if node is not None:
+                node.key = key_of(after)
+                self._by_key[node.key] = node
+
     def misplaced(self, node: Node, place: tuple[Node, str]) -> bool:
         """A node is not where it was; True if it may be elsewhere."""
         with self.lock:

@@ -33,7 +33,8 @@ from phonevault.fs.walk import walk
 
 log = logging.getLogger(__name__)
 
-_FILE_ID_AT = 12
+FILE_ID_AT = 12
+"""Where a file's id is in its header."""
 _NO_LOCKS = frozenset({errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL})
 
 
@@ -133,8 +134,8 @@ def put_back(fd: int, old: memoryview | bytes, offset: int, size: int) -> None:
 
 def is_of(fd: int, file_id: bytes) -> bool:
     """Whether a ciphertext file has that id."""
-    start = os.pread(fd, _FILE_ID_AT + FILE_ID_BYTES, 0)
-    return start[_FILE_ID_AT:] == file_id
+    start = os.pread(fd, FILE_ID_AT + FILE_ID_BYTES, 0)
+    return start[FILE_ID_AT:] == file_id
 
 
 # -- journal files --------------------------------------------------------------------------------------------

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import logging
 import os
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from phonevault.fs.access import made_accessible
@@ -20,6 +21,7 @@ from phonevault.fs.format.xattrs import (
     encoded_part,
     is_long,
 )  # fmt: skip
+from phonevault.fs.keys import TreeKeys
 
 log = logging.getLogger(__name__)
 
@@ -35,12 +37,12 @@ class XattrStore:
     """The attributes of one tree's objects. ``mode`` is an object's mode, or its type bits alone.
 
     Args:
-        seals: gives the ciphers, or raises `KeysMissing`.
+        keys: gives the tree's keys, or raises `KeysMissing`.
         available: whether the backing store has user attributes.
     """
 
-    def __init__(self, seals: Callable[[], XattrSeals], *, available: bool) -> None:
-        self._seals = seals
+    def __init__(self, keys: Callable[[], TreeKeys], *, available: bool) -> None:
+        self._keys = keys
         self.available = available
 
     def get(self, ciphertext: Ciphertext, mode: int, name: bytes, room: memoryview) -> memoryview:
@@ -50,17 +52,18 @@ class XattrStore:
             OSError: ENODATA.
             XattrDamaged: it does not open.
         """
-        return self._seals().open(name, self._raw(ciphertext, mode, name), room)
+        seals, raw = self._stored_value(ciphertext, mode, name)
+        return seals.open(name, raw, room)
 
     def find(self, ciphertext: Ciphertext, mode: int, name: bytes) -> bytes | None:
         """A value, or None."""
         try:
-            raw = self._raw(ciphertext, mode, name)
+            seals, raw = self._stored_value(ciphertext, mode, name)
         except OSError as error:
             if error.errno in _ABSENT:
                 return None
             raise
-        return bytes(self._seals().open(name, raw, memoryview(bytearray(len(raw)))))
+        return bytes(seals.open(name, raw, memoryview(bytearray(len(raw)))))
 
     def set(
         self, ciphertext: Ciphertext, mode: int, name: bytes, value: bytes | memoryview, flags: int = 0
@@ -70,10 +73,19 @@ class XattrStore:
         Raises:
             OSError: of the backing store: ENOSPC, EEXIST, ENODATA, …; EOPNOTSUPP on an object that can have none here.
         """
-        stored, sealed = self._stored(mode, name), self._seals().seal(name, value)
+        keys = self._keys()
+        stored, sealed = self._prefix(mode) + keys.xattrs.encode(name), keys.xattrs.seal(name, value)
         if len(sealed) > VALUE_MAX_BYTES:
             raise OSError(errno.ENOSPC, "the attribute is too long once encrypted")
+        older = self._older_name(keys, ciphertext, mode, name)
+        if older is not None:
+            if flags & os.XATTR_CREATE:
+                raise FileExistsError(errno.EEXIST, "the attribute exists")
+            flags = 0
         _change(ciphertext, mode, lambda: os.setxattr(ciphertext, stored, sealed, flags))
+        if older is not None:
+            # The newer one counts from here on.
+            _change(ciphertext, mode, lambda: os.removexattr(ciphertext, older))
 
     def remove(self, ciphertext: Ciphertext, mode: int, name: bytes) -> None:
         """Remove an attribute.
@@ -81,8 +93,17 @@ class XattrStore:
         Raises:
             OSError: ENODATA; EOPNOTSUPP on an object that can have none here.
         """
-        stored = self._stored(mode, name)
-        _change(ciphertext, mode, lambda: os.removexattr(ciphertext, stored))
+        keys = self._keys()
+        older = self._older_name(keys, ciphertext, mode, name)
+        if older is not None:
+            # First: it must not come to light again.
+            _change(ciphertext, mode, lambda: os.removexattr(ciphertext, older))
+        stored = self._prefix(mode) + keys.xattrs.encode(name)
+        try:
+            _change(ciphertext, mode, lambda: os.removexattr(ciphertext, stored))
+        except OSError as error:
+            if older is None or error.errno != errno.ENODATA:
+                raise
 
     def discard(self, ciphertext: Ciphertext, mode: int, name: bytes) -> None:
         """Remove an attribute that need not be there."""
@@ -99,29 +120,58 @@ class XattrStore:
 
     def names(self, ciphertext: Ciphertext, mode: int) -> list[bytes]:
         """The names that decrypt; one that does not is told to the log and left out."""
-        seals, prefix = self._seals(), self._prefix(mode)
-        found = []
+        keys, prefix = self._keys(), self._prefix(mode)
+        both = (keys.newer, *(() if keys.older is None else (keys.older,)))
+        found: dict[bytes, None] = {}
         for stored in os.listxattr(ciphertext):
             encoded = encoded_part(stored, prefix)
             if encoded is None:
                 continue
-            try:
-                raw = self._fetch(ciphertext, stored) if is_long(encoded) else b""
-                found.append(seals.decode(encoded, raw))
-            except Damaged:
-                inode = os.stat(ciphertext).st_ino
-                log.warning("inode %d: an extended attribute's name does not decrypt", inode)
-        return found
+            name = self._name(ciphertext, stored, encoded, [ciphers.xattrs for ciphers in both])
+            if name is not None:
+                found[name] = None
+        return list(found)
 
-    def _raw(self, ciphertext: Ciphertext, mode: int, name: bytes) -> bytes:
-        return self._fetch(ciphertext, self._stored(mode, name))
+    def _name(
+        self, ciphertext: Ciphertext, stored: str, encoded: str, seals: Sequence[XattrSeals]
+    ) -> bytes | None:
+        try:
+            raw = self._fetch(ciphertext, stored) if is_long(encoded) else b""
+        except Damaged:
+            raw = b""
+        for one in seals:
+            with contextlib.suppress(Damaged):
+                return one.decode(encoded, raw)
+        log.warning("inode %d: an extended attribute's name does not decrypt", os.stat(ciphertext).st_ino)
+        return None
+
+    def _stored_value(self, ciphertext: Ciphertext, mode: int, name: bytes) -> tuple[XattrSeals, bytes]:
+        """The stored value under the newer key, or else under the older one, and what opens it."""
+        keys = self._keys()
+        try:
+            return keys.xattrs, self._fetch(ciphertext, self._prefix(mode) + keys.xattrs.encode(name))
+        except OSError as error:
+            if keys.older is None or error.errno != errno.ENODATA:
+                raise
+        seals = keys.older.xattrs
+        return seals, self._fetch(ciphertext, self._prefix(mode) + seals.encode(name))
+
+    def _older_name(self, keys: TreeKeys, ciphertext: Ciphertext, mode: int, name: bytes) -> str | None:
+        """Under what name an attribute is stored that a rotation of contents has not come to yet; None if there is none."""
+        if keys.older is None:
+            return None
+        stored = self._prefix(mode) + keys.older.xattrs.encode(name)
+        try:
+            self._fetch(ciphertext, stored)
+        except OSError as error:
+            if error.errno in _ABSENT:
+                return None
+            raise
+        return stored
 
     @staticmethod
     def _fetch(ciphertext: Ciphertext, stored: str) -> bytes:
-        return _permitted(ciphertext, lambda: os.getxattr(ciphertext, stored))
-
-    def _stored(self, mode: int, name: bytes) -> str:
-        return self._prefix(mode) + self._seals().encode(name)
+        return permitted(ciphertext, lambda: os.getxattr(ciphertext, stored))
 
     @staticmethod
     def _prefix(mode: int) -> str:
@@ -149,14 +199,14 @@ def path_of(fd: int) -> str:
 
 def _change(ciphertext: Ciphertext, mode: int, act: Callable[[], None]) -> None:
     try:
-        _permitted(ciphertext, act)
+        permitted(ciphertext, act)
     except PermissionError:
         if is_special(mode):
             raise OSError(errno.EOPNOTSUPP, "this kind of object can have no attributes here") from None
         raise
 
 
-def _permitted(ciphertext: Ciphertext, act: Callable[[], _T]) -> _T:
+def permitted(ciphertext: Ciphertext, act: Callable[[], _T]) -> _T:
     """What the owner may do whatever the mode: Linux asks for the right to read or write for user attributes, not for lists."""
     try:
         return act()

@@ -94,6 +94,19 @@ def test_everything_in_it_is_as_it_was(computer: Computer) -> None:
     computer.run("unmount", computer.place)
 
 
+def test_all_of_it_is_encrypted_anew(computer: Computer) -> None:
+    need_fuse()
+    described: dict[str, Any] = computer.described  # type: ignore[attr-defined]
+    tree = computer.vault / "tree"
+    names = {path.name for path in tree.iterdir() if "." not in path.name}
+    computer.run("rotate", "content", computer.vault, *by_passphrase(computer))
+    assert not names & {path.name for path in tree.iterdir()}
+    computer.run("check", computer.vault, "--recovery-file", computer.code_file)
+    computer.mount("--recovery-file", computer.code_file)
+    assert frozen_volumes.description(computer.place) == described
+    computer.run("unmount", computer.place)
+
+
 def test_its_phone_opens_it(computer: Computer) -> None:
     need_fuse()
     computer.start_phone("--approve", "auto", "--accept-pairing")

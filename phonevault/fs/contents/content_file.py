@@ -11,6 +11,7 @@ import os
 import threading
 import time
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
 
 from phonevault.fs.contents.stored_file import StoredFile
 from phonevault.fs.contents.turns import HostTurns
@@ -24,6 +25,23 @@ from phonevault.fs.keys import TreeKeys
 log = logging.getLogger(__name__)
 
 _LONGEST_WRITE_BYTES = 1 << 20
+
+
+@dataclass(frozen=True)
+class OlderBlocks:
+    """What the blocks behind the border of a file half encrypted anew are sealed with (docs/format.md 1.8).
+
+    Attributes:
+        first: number of the first of them.
+        file_id: the file's id before.
+        key: its key before.
+        slot: where that lies.
+    """
+
+    first: int
+    file_id: bytes
+    key: memoryview
+    slot: memoryview
 
 
 class ContentFile(StoredFile, ABC):
@@ -49,6 +67,7 @@ class ContentFile(StoredFile, ABC):
         self._stored_header = b""
         self._arena: KeyArena | None = None
         self._slot: memoryview | None = None
+        self._older: OlderBlocks | None = None
 
     def size(self) -> int:
         """Size of the plaintext, in bytes."""
@@ -79,6 +98,10 @@ class ContentFile(StoredFile, ABC):
         finally:
             self.guard.release()
         return True
+
+    def changed_below(self) -> None:
+        """The file was encrypted anew, under the lock: its header is read again at the next request."""
+        self._drop_key()
 
     def _look_again(self) -> None:
         """What another host may have changed since our last request: the length; the file id and key, by cutting the file to nothing."""
@@ -237,11 +260,27 @@ class ContentFile(StoredFile, ABC):
         slot = keys.arena.take()
         try:
             open_header(raw, header, keys.file_keys_of(header.epoch), slot[: KEY_BYTES[self.cipher_id]])
+            if header.halfway:
+                self._older = self._older_blocks(keys, header)
         except FileDamaged:
             keys.arena.give_back(slot)
             raise
         self._stored_header = raw
         return self._adopt(keys.arena, header, slot)
+
+    def _older_blocks(self, keys: TreeKeys, header: FileHeader) -> OlderBlocks:
+        border = keys.borders.get(header.file_id)
+        if border is None:
+            raise FileDamaged("a file is half encrypted anew, and how far is not known")
+        old = parse_header(border.old_header)
+        slot = keys.arena.take()
+        key = slot[: KEY_BYTES[self.cipher_id]]
+        try:
+            open_header(border.old_header, old, keys.file_keys_of(old.epoch), key)
+        except FileDamaged:
+            keys.arena.give_back(slot)
+            raise
+        return OlderBlocks(border.blocks, old.file_id, key, slot)
 
     def _new_header(self, keys: TreeKeys, *, sparse: bool) -> bytes:
         """A fresh id and key for a file that is empty so far."""
@@ -262,7 +301,8 @@ class ContentFile(StoredFile, ABC):
         """
         header, _ = self._unlocked(keys)
         if not header.sparse:
-            self._rewrite_header(keys, header._replace(sparse=True, epoch=keys.epoch))
+            # The epoch stays: it says under which key the contents are.
+            self._rewrite_header(keys, header._replace(sparse=True))
             if behind_the_end:
                 self.write_out(HEADER_BYTES)
             else:
@@ -284,6 +324,9 @@ class ContentFile(StoredFile, ABC):
         self._header = None
         if self._slot is not None and self._arena is not None:
             self._arena.give_back(self._slot)
+            if self._older is not None:
+                self._arena.give_back(self._older.slot)
+        self._older = None
         self._slot = self._arena = None
 
     def _damage(self, block: int, what: str) -> FileDamaged:

@@ -21,6 +21,7 @@ class GcmFile(SparseFile):
 
     cipher_id = CIPHER_GCM
     _aead: AESGCM | None = None
+    _older_aead: AESGCM | None = None
     _proved_length = 0
     """Length of the ciphertext file whose last block was found or written as the last one."""
 
@@ -33,7 +34,7 @@ class GcmFile(SparseFile):
         return plain[offset - first * block_size : end - first * block_size]
 
     def _forget_ciphers(self) -> None:
-        self._aead = None
+        self._aead = self._older_aead = None
         self._proved_length = 0
 
     def _ciphers(self, keys: TreeKeys) -> tuple[AESGCM, FileHeader]:
@@ -42,7 +43,16 @@ class GcmFile(SparseFile):
             return self._aead, self._header
         header, key = self._unlocked(keys)
         self._aead = AESGCM(key)
+        if self._older is not None:
+            self._older_aead = AESGCM(self._older.key)
         return self._aead, header
+
+    def _sealing(self, keys: TreeKeys, block: int) -> tuple[AESGCM, bytes]:
+        """Cipher and file id of a block."""
+        aead, header = self._ciphers(keys)
+        if self._older is None or self._older_aead is None or block < self._older.first:
+            return aead, header.file_id
+        return self._older_aead, self._older.file_id
 
     # -- blocks -------------------------------------------------------------------------------------------
 
@@ -50,13 +60,18 @@ class GcmFile(SparseFile):
         self, keys: TreeKeys, first: int, last: int, total: int, cipher: memoryview, plain: memoryview
     ) -> None:
         """Decrypt blocks ``first`` … ``last`` into ``plain``, one behind the other."""
-        aead, header = self._ciphers(keys)
+        _, header = self._ciphers(keys)
+        aead, file_id = self._sealing(keys, first)
+        border = self._older.first if self._older is not None else 0
         layout = self._layout
         block_size, cipher_block = layout.block_size, layout.cipher_block
         got = os.preadv(self.fd, [cipher[: (last - first + 1) * cipher_block]], layout.offset_of(first))
         end_block = (total - 1) // block_size
-        decrypt, file_id, place = aead.decrypt_into, header.file_id, 0
+        decrypt, place = aead.decrypt_into, 0
         for block in range(first, last + 1):
+            if block == border and border:
+                aead, file_id = self._sealing(keys, block)
+                decrypt = aead.decrypt_into
             start = (block - first) * cipher_block
             stop = min(start + cipher_block, got)
             length = stop - start - OVERHEAD_BYTES
@@ -86,13 +101,17 @@ class GcmFile(SparseFile):
         if total and end > (total - 1) // block_size * block_size:
             self._prove_end(keys, total, cipher, plain)
         prefix = self._prepare(keys, total, first, cipher, plain)
-        aead, header = self._ciphers(keys)
+        aead, file_id = self._sealing(keys, first)
+        border = self._older.first if self._older is not None else 0
         end_block = (new_total - 1) // block_size
         nonces = memoryview(os.urandom(NONCE_BYTES * (last - first + 1)))
         position = len(prefix)
         cipher[:position] = prefix
-        encrypt, file_id = aead.encrypt_into, header.file_id
+        encrypt = aead.encrypt_into
         for block in range(first, last + 1):
+            if block == border and border:
+                aead, file_id = self._sealing(keys, block)
+                encrypt = aead.encrypt_into
             begin = block * block_size
             stop = min(begin + block_size, new_total)
             if offset <= begin and end >= stop:
@@ -187,12 +206,12 @@ class GcmFile(SparseFile):
 
     def _seal(self, keys: TreeKeys, block: int, source: memoryview) -> memoryview:
         """One block as the last of its file. Nonce rule as in :meth:`_write`."""
-        aead, header = self._ciphers(keys)
+        aead, file_id = self._sealing(keys, block)
         nonce = bytearray(os.urandom(NONCE_BYTES))
         nonce[0] |= _END_BIT
         sealed = bytearray(len(source) + OVERHEAD_BYTES)
         sealed[:NONCE_BYTES] = nonce
         aead.encrypt_into(
-            nonce, source, header.file_id + block.to_bytes(8, "little"), memoryview(sealed)[NONCE_BYTES:]
+            nonce, source, file_id + block.to_bytes(8, "little"), memoryview(sealed)[NONCE_BYTES:]
         )
         return memoryview(sealed)

@@ -165,6 +165,8 @@ class XtsFile(SparseFile):
         for unit in range(low // unit_size, -(-high // unit_size)):
             start = unit * unit_size - origin
             stop = min(start + unit_size, high - origin)
-            cipher = Cipher(AES(key), XTS(unit.to_bytes(16, "little")))
+            older = self._older
+            unit_key = key if older is None or unit < older.first else older.key
+            cipher = Cipher(AES(unit_key), XTS(unit.to_bytes(16, "little")))
             context = cipher.encryptor() if encrypt else cipher.decryptor()
             context.update_into(source[start:stop], target[start : stop + AES_BLOCK_BYTES - 1])

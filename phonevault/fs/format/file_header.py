@@ -16,6 +16,7 @@ CIPHER_GCM = 1
 CIPHER_XTS = 2
 KEY_BYTES = {CIPHER_GCM: 32, CIPHER_XTS: 64}
 FLAG_SPARSE = 1
+FLAG_HALFWAY = 2
 
 _MAGIC = b"PVF1"
 _CLEAR = Struct("<4sBBBBI16s")
@@ -31,6 +32,7 @@ class FileHeader(NamedTuple):
         sparse: the contents may have holes.
         epoch: volume key that wraps the file key.
         file_id: 16 random bytes.
+        halfway: the blocks behind a border are still under another key (docs/format.md 1.8).
     """
 
     cipher: int
@@ -38,10 +40,11 @@ class FileHeader(NamedTuple):
     sparse: bool
     epoch: int
     file_id: bytes
+    halfway: bool = False
 
     def clear_part(self) -> bytes:
         """Bytes 0 … 27."""
-        flags = FLAG_SPARSE if self.sparse else 0
+        flags = (FLAG_SPARSE if self.sparse else 0) | (FLAG_HALFWAY if self.halfway else 0)
         return _CLEAR.pack(
             _MAGIC, self.cipher, self.block_size.bit_length() - 1, flags, 0, self.epoch, self.file_id
         )
@@ -65,11 +68,19 @@ def parse_header(raw: bytes) -> FileHeader:
         raise FileDamaged("a file's header is cut short")
     magic, cipher, log2, flags, zero, epoch, file_id = _CLEAR.unpack_from(raw)
     key_bytes = KEY_BYTES.get(cipher)
-    if magic != _MAGIC or key_bytes is None or zero or flags & ~FLAG_SPARSE or not 12 <= log2 <= 20:
+    if (
+        magic != _MAGIC
+        or key_bytes is None
+        or zero
+        or flags & ~(FLAG_SPARSE | FLAG_HALFWAY)
+        or not 12 <= log2 <= 20
+    ):
         raise FileDamaged("a file's header is not one of this format")
     if any(raw[_CLEAR.size + NONCE_BYTES + key_bytes + TAG_BYTES :]):
         raise FileDamaged("a file's header has bytes where zeros belong")
-    return FileHeader(cipher, 1 << log2, bool(flags & FLAG_SPARSE), epoch, file_id)
+    return FileHeader(
+        cipher, 1 << log2, bool(flags & FLAG_SPARSE), epoch, file_id, bool(flags & FLAG_HALFWAY)
+    )
 
 
 def open_header(raw: bytes, header: FileHeader, wrapping: AESGCM, key: memoryview) -> None:

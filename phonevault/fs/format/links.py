@@ -41,6 +41,15 @@ class LongLink:
         """For a link about to be made."""
         return cls(os.urandom(_ID_BYTES), len(target))
 
+    @classmethod
+    def of_sidecar(cls, name: str, size: int) -> LongLink:
+        """For the sidecar of that name, with a target of that size.
+
+        Raises:
+            ValueError: it is no sidecar's name.
+        """
+        return cls(b64decode(name), size)
+
     @property
     def text(self) -> str:
         """The text of the ciphertext link."""

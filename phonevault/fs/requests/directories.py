@@ -132,7 +132,7 @@ class DirectoryOperations:
 
     def _opener(self, node: Node, directory_fd: int, listing: Listing) -> Callable[[int], bytes | None]:
         """Decrypts an entry's name; one that does not decrypt is told to the log and left out (None)."""
-        open_name = names.name_opener(self._core.keys.names, self._core.directory_id(node))
+        open_name = self._core.keys.name_opener(self._core.directory_id(node))
         stored_names = listing.stored
 
         def opened(index: int) -> bytes | None:
