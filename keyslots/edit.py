@@ -113,6 +113,4 @@ def _encapsulate_again(vault_id: bytes, slot_id: int, kem: Kem) -> tuple[Kem, Se
 def with_slots(header: Header, slots: tuple[Slot, ...]) -> Header:
     """Return the header with these slots in the place of its own, and the feature flags that they need."""
     ordered = tuple(sorted(slots, key=lambda slot: slot.id))
-    return dataclasses.replace(
-        header, slots=ordered, flags=flags_of(ordered, rotates_contents=header.rotates_contents)
-    )
+    return dataclasses.replace(header, slots=ordered, flags=flags_of(ordered, header.flags))

@@ -8,9 +8,19 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 
+from .anchor import seal_tag, tag_of
 from .edit import rewrap_slot
 from .errors import BadParameter
-from .header import MAX_EPOCH, MAX_LIVE_EPOCHS, VMK_BYTES, Epochs, Header, flags_of
+from .header import (
+    ANCHORED,
+    CONTENT_ROTATION,
+    MAX_EPOCH,
+    MAX_LIVE_EPOCHS,
+    VMK_BYTES,
+    Epochs,
+    Header,
+    flags_of,
+)
 from .secret import Secret
 
 
@@ -37,8 +47,14 @@ def begin_epoch(header: Header, vmks: Mapping[int, Secret]) -> tuple[Header, int
         raise BadParameter("too many volume keys are in use: let the rotation that is under way end first")
     vmk = Secret.random(VMK_BYTES)
     try:
+        anchor = b""
+        if header.anchor:
+            with tag_of(header, vmks) as tag:
+                anchor = seal_tag(tag, vmk, header.vault_id, epoch)
         changed = dataclasses.replace(
-            header, epochs=Epochs(epoch, epochs.names, epochs.files, (*epochs.live, epoch))
+            header,
+            epochs=Epochs(epoch, epochs.names, epochs.files, (*epochs.live, epoch)),
+            anchor=anchor,
         )
         return _wrapped_anew(changed, {**vmks, epoch: vmk}), epoch, vmk
     except BaseException:
@@ -49,14 +65,24 @@ def begin_epoch(header: Header, vmks: Mapping[int, Secret]) -> tuple[Header, int
 def begin_content_epoch(header: Header, vmks: Mapping[int, Secret]) -> tuple[Header, int, Secret]:
     """The same, and the header says that names and contents are encrypted anew from now on. Arguments as of `begin_epoch`."""
     changed, epoch, vmk = begin_epoch(header, vmks)
-    return dataclasses.replace(changed, flags=flags_of(changed.slots, rotates_contents=True)), epoch, vmk
+    return (
+        dataclasses.replace(changed, flags=flags_of(changed.slots, (*changed.flags, CONTENT_ROTATION))),
+        epoch,
+        vmk,
+    )
 
 
 def end_content_epochs(header: Header, vmks: Mapping[int, Secret]) -> Header:
     """Let go of every volume key but the current one. Nothing of the vault may need another any more."""
     current = header.epochs.current
-    flags = flags_of(header.slots)
-    changed = dataclasses.replace(header, epochs=Epochs(current, current, current, (current,)), flags=flags)
+    with tag_of(header, vmks) as tag:
+        anchor = seal_tag(tag, vmks[current], header.vault_id, current)
+    changed = dataclasses.replace(
+        header,
+        epochs=Epochs(current, current, current, (current,)),
+        flags=flags_of(header.slots, (ANCHORED,)),
+        anchor=anchor,
+    )
     return _wrapped_anew(changed, {current: vmks[current]})
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import itertools
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,13 +25,16 @@ FLAG_OF_KIND = {PhonesKem.kind: "phones"}
 """Feature flags of kinds of slots: set exactly as long as there is such a slot."""
 CONTENT_ROTATION = "content-rotation"
 """Set while everything is encrypted anew under the current epoch: names may be under that of `names` or the current one."""
-FLAGS = frozenset((*FLAG_OF_KIND.values(), CONTENT_ROTATION))
+ANCHORED = "anchor"
+"""Set as long as the header has the vault's tag: its key of names is not the one that the tag follows from any more."""
+FLAGS = frozenset((*FLAG_OF_KIND.values(), CONTENT_ROTATION, ANCHORED))
 """Feature flags this version knows."""
 
 VAULT_ID_BYTES = 16
 VMK_BYTES = 32
 WRAPPED_BYTES = VMK_BYTES + 16
 NONCE_BYTES = 12
+ANCHOR_BYTES = NONCE_BYTES + 32 + 16
 MAC_BYTES = 32
 MAX_SLOTS = 32
 MAX_EPOCH = 2**32 - 1
@@ -155,6 +158,7 @@ class Header:
         epochs: volume-key epochs.
         slots: 1 to 32, ascending ids.
         flags: feature flags, sorted.
+        anchor: the vault's tag (`keyslots.anchor`), sealed; empty as long as it follows from the key of names.
     """
 
     vault_id: bytes
@@ -165,6 +169,7 @@ class Header:
     epochs: Epochs
     slots: tuple[Slot, ...]
     flags: tuple[str, ...] = ()
+    anchor: bytes = b""
 
     @property
     def rotates_contents(self) -> bool:
@@ -173,7 +178,8 @@ class Header:
 
     def to_json(self) -> dict[str, Any]:
         """Return the member `header` of the file."""
-        return {
+        own = {"anchor": self.anchor.hex()} if self.anchor else {}
+        return own | {
             "block_size": self.block_size,
             "cipher": self.cipher,
             "created": self.created,
@@ -221,7 +227,9 @@ def _check_version(value: object) -> None:
 
 
 def _parse(value: object) -> Header:
-    fields = members(value, _HEADER_MEMBERS, "header")
+    flags = set(value["flags"]) if isinstance(value, dict) else set()
+    anchored = ("anchor",) if ANCHORED in flags else ()
+    fields = members(value, (*_HEADER_MEMBERS, *anchored), "header")
     cipher = string(fields["cipher"], "cipher")
     if cipher not in BLOCK_SIZES:
         raise SchemaError("cipher is unknown")
@@ -229,14 +237,14 @@ def _parse(value: object) -> Header:
     if block_size not in BLOCK_SIZES[cipher]:
         raise SchemaError("block_size does not fit the cipher")
     epochs = _parse_epochs(fields["epochs"])
-    if CONTENT_ROTATION in fields["flags"] and epochs.current in (epochs.names, epochs.files):
+    if CONTENT_ROTATION in flags and epochs.current in (epochs.names, epochs.files):
         raise SchemaError("a rotation of contents is said to be under way, and has nothing to do")
     slots = tuple(_parse_slot(slot, epochs) for slot in array(fields["slots"], 1, MAX_SLOTS, "slots"))
     if any(after.id <= before.id for before, after in itertools.pairwise(slots)):
         raise SchemaError("slots are not in ascending order of their ids")
     if sum(part.cost.work_kib for slot in slots if (part := passphrase_part(slot.kem))) > MAX_TOTAL_WORK_KIB:
         raise SchemaError("the passphrase slots together cost too much")
-    if tuple(fields["flags"]) != flags_of(slots, rotates_contents=CONTENT_ROTATION in fields["flags"]):
+    if tuple(fields["flags"]) != flags_of(slots, flags):
         raise SchemaError("flags are not those of the slots")
     return Header(
         vault_id=exact_hex(fields["vault_id"], VAULT_ID_BYTES, "vault_id"),
@@ -247,13 +255,14 @@ def _parse(value: object) -> Header:
         epochs=epochs,
         slots=slots,
         flags=tuple(fields["flags"]),
+        anchor=exact_hex(fields["anchor"], ANCHOR_BYTES, "anchor") if anchored else b"",
     )
 
 
-def flags_of(slots: tuple[Slot, ...], *, rotates_contents: bool = False) -> tuple[str, ...]:
-    """Return the feature flags that a header with these slots has, everything being encrypted anew or not."""
+def flags_of(slots: tuple[Slot, ...], others: Collection[str] = ()) -> tuple[str, ...]:
+    """Return the feature flags that a header with these slots has: theirs, and those of ``others`` that have nothing to do with slots."""
     flags = {FLAG_OF_KIND[slot.kind] for slot in slots if slot.kind in FLAG_OF_KIND}
-    return tuple(sorted(flags | {CONTENT_ROTATION} if rotates_contents else flags))
+    return tuple(sorted(flags | {flag for flag in others if flag in (CONTENT_ROTATION, ANCHORED)}))
 
 
 def phone_parts(kem: Kem) -> tuple[PhoneKem, ...]:

@@ -15,6 +15,7 @@ FILE_KEYS = b"phonevault v1 file keys"
 XATTR_NAMES = b"phonevault v1 xattr names"
 XATTRS = b"phonevault v1 xattrs"
 ANCHOR = b"phonevault v1 anchor"
+ANCHOR_SEAL = b"phonevault v1 anchor seal"
 ROTATION = b"phonevault v1 rotation"
 
 KEY_BYTES = {
@@ -25,6 +26,7 @@ KEY_BYTES = {
     XATTR_NAMES: 64,
     XATTRS: 32,
     ANCHOR: 32,
+    ANCHOR_SEAL: 32,
     ROTATION: 32,
 }
 """Length of each key derived from the volume master key, in bytes (docs/format.md 1.4)."""

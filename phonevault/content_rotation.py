@@ -20,7 +20,7 @@ from keyslots.secret import Secret
 from phonevault.errors import RotationUnderWay
 from phonevault.fs.errors import Damaged
 from phonevault.rotation import Rotated, begin_with, finish_with
-from phonevault.vault import OpenedVault, prove_before_change
+from phonevault.vault import OpenedVault, prove_before_change, written
 
 if TYPE_CHECKING:
     from phonevault.fs.filesystem import EncryptedFileSystem
@@ -123,6 +123,7 @@ def rotate_content(opened: OpenedVault, started: Callable[[Reencrypt], None], du
     prove_before_change(opened)
     recover_journal(opened.path / JOURNAL, opened.tree)
     header, vmks = begin(opened)
+    done: list[Header] = []
     try:
         filesystem = EncryptedFileSystem(
             opened.tree, header.vault_id, header.cipher, header.block_size, journal=opened.path / JOURNAL
@@ -132,10 +133,12 @@ def rotate_content(opened: OpenedVault, started: Callable[[Reencrypt], None], du
             run = filesystem.reencrypt(duty)
             started(run)
             with _naming(opened.path):
-                complete = run.run(lambda: _finished(opened.place, header, vmks))
+                complete = run.run(lambda: done.append(finish(opened.place, header, vmks)))
         finally:
             filesystem.lock()
             filesystem.close()
+        for saved in done:
+            written(opened, saved, vmks)
     finally:
         vmks[header.epochs.current].wipe()
     return Rotated(header.epochs.current, run.progress, complete)
@@ -150,7 +153,3 @@ def _naming(vault: Path) -> Iterator[None]:
         if error.filename is not None or isinstance(error, Damaged):
             raise
         raise OSError(error.errno, error.strerror, str(vault)) from error
-
-
-def _finished(place: Place, header: Header, vmks: Mapping[int, Secret]) -> None:
-    finish(place, header, vmks)

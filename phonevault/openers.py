@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from keyslots import recovery_code
-from keyslots.derive import derive, header_key, hmac_sha256
+from keyslots.anchor import tag_of
+from keyslots.derive import header_key, hmac_sha256
 from keyslots.envelope import SealedHeader
 from keyslots.errors import (
     HeaderTampered,
@@ -18,7 +19,6 @@ from keyslots.errors import (
     WrongRecoveryCode,
 )
 from keyslots.header import Header, Slot
-from keyslots.labels import ANCHOR
 from keyslots.memory import wipe
 from keyslots.secret import Secret
 from keyslots.slots import passphrase as passphrase_slots
@@ -96,7 +96,7 @@ def mark_of(header: Header, vmks: Mapping[int, Secret]) -> Mark:
     epochs = header.epochs
     with header_key(vmks[epochs.current], header.vault_id) as key:
         mac = hmac_sha256(key, header.encode())
-    with derive(vmks[epochs.names], header.vault_id, ANCHOR) as tag:
+    with tag_of(header, vmks) as tag:
         return Mark(header.vault_id, header.generation, mac, bytes(tag.view))
 
 

@@ -121,6 +121,22 @@ def test_interrupted_it_can_be_mounted_and_goes_on(computer: Computer) -> None:
     computer.run("check", computer.vault, *by_code(computer))
 
 
+def test_the_phone_knows_the_vault_again(computer: Computer) -> None:
+    made = fill(computer, 1000)
+    computer.start_phone()
+    computer.mount("--phone", "pocket")
+    computer.run("unmount", computer.place)
+    rotate(computer)  # while nobody asks the phone
+    computer.mount("--phone", "pocket")
+    assert (computer.place / "big").read_bytes() == made["big"]
+    computer.run("unmount", computer.place)
+    computer.run("rotate", "content", computer.vault, "--phone", "pocket")
+    computer.run("rotate", "master", computer.vault, *by_code(computer))
+    computer.mount("--phone", "pocket")
+    assert (computer.place / "big").read_bytes() == made["big"]
+    computer.run("unmount", computer.place)
+
+
 def test_ctrl_c_stops_it_between_two_steps(computer: Computer) -> None:
     made = fill(computer, 150_000_000)
     child = computer.start("rotate", "content", computer.vault, "--duty", 0.05, *by_code(computer))

@@ -52,7 +52,7 @@ def assert_done(world: World) -> None:
     header = world.header
     epoch = header.epochs.current
     assert header.epochs.to_json() == {"current": epoch, "files": epoch, "live": [epoch], "names": epoch}
-    assert header.flags == ()
+    assert header.flags == ("anchor",)
     assert set(file_epochs(world.vault / "tree")) == {epoch}
     assert not (world.vault / "rotation").exists()
     assert not world.problems()
