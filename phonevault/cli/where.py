@@ -40,10 +40,11 @@ class Given:
 
 def given(vault: str, header_file: str | None) -> Given:
     """Return what was given; symbolic links are resolved, whether it is a vault is found out later."""
-    from keyslots.place import Place
+    from keyslots.place import MAIN, Place
     from phonevault.daemon.places import canonical_vault
 
-    return Given(vault, Place(canonical_vault(vault), canonical_header(header_file)))
+    path, file = canonical_vault(vault), canonical_header(header_file)
+    return Given(vault, Place(path, None if file == path / MAIN else file))
 
 
 def canonical_header(header_file: str | None) -> Path | None:

@@ -2,6 +2,7 @@
 
 import re
 
+import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from support import protocol_example as example
@@ -10,6 +11,8 @@ from support.streams import Worker, stream_pair
 
 from phone_link.channel.noise import generate_private, public_of
 from phone_link.cryptoki import CKA
+from phone_link.errors import HeaderForked, HeaderRolledBack, VaultSubstituted
+from phone_link.host.anchor import Seen
 from phone_link.host.identity import HostIdentity
 from phone_link.host.pair import pair
 from phone_link.host.session import PhoneSession
@@ -50,6 +53,17 @@ def test_with_fresh_keys_too():
         worker = Worker(lambda: phone.serve(other))
         session = PhoneSession.open(computer, identity, paired)
         session.ping(5)
+        vault, tag = bytes(16), bytes(32)
+        assert session.show_header(vault, 5, bytes(32)) is Seen.UNKNOWN
+        assert session.remember_header(vault, 5, bytes(32), tag)
+        assert session.show_header(vault, 5, bytes(32)) is Seen.KNOWN
+        assert session.show_header(vault, 6, bytes(32)) is Seen.NEWER
+        with pytest.raises(HeaderRolledBack):
+            session.show_header(vault, 4, bytes(32))
+        with pytest.raises(HeaderForked):
+            session.remember_header(vault, 5, b"1" * 32, tag)
+        with pytest.raises(VaultSubstituted):
+            session.remember_header(vault, 6, bytes(32), b"1" * 32)
         session.close()
         worker.join()
 

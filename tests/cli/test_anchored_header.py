@@ -19,6 +19,17 @@ from keyslots import store
 from phone_link.phone.store import Store
 
 GOOD = "four random words: orbit velvet quarry lantern"
+KILLED = """
+import os, signal
+from phone_link.phone import atomic, cli
+real = os.rename
+def rename(source, target):
+    real(source, target)
+    if str(target).endswith("anchors.json"):
+        os.kill(os.getpid(), signal.SIGKILL)
+atomic.os.rename = rename
+cli.main()
+"""
 WITHOUT = "from phone_link.phone import dispatch, cli; del dispatch.COMMANDS['*PANCH']; cli.main()"
 
 
@@ -93,6 +104,7 @@ def test_changes_without_the_phone_are_taken(computer: Computer) -> None:
 
 
 @pytest.mark.mount
+@pytest.mark.anyone
 def test_a_mount_is_refused_and_the_asked_user_may_take_the_header(computer: Computer) -> None:
     need_fuse()
     old = keep(computer)
@@ -123,6 +135,7 @@ def test_a_mount_is_refused_and_the_asked_user_may_take_the_header(computer: Com
 
 
 @pytest.mark.mount
+@pytest.mark.anyone
 def test_a_folder_does_not_open_by_itself_with_an_old_header(computer: Computer) -> None:
     need_fuse()
     old = keep(computer)
@@ -168,6 +181,26 @@ def test_a_restored_backup(computer: Computer) -> None:
     computer.run("slot", "test", computer.vault)
 
 
+def start_changed(computer: Computer, program: str) -> None:
+    """Serve the phone with a program that changes it first."""
+    serve = ("serve", computer.store, "--listen", computer.spec, "--pin-file", computer.pin_file)
+    argv = [sys.executable, "-c", program, *map(str, serve), "--approve", "auto"]
+    computer.phone = computer.spawn(argv)
+    assert computer.phone.stdout is not None
+    assert any(line.startswith("ready:") for line in computer.phone.stdout)
+
+
+def test_a_phone_killed_between_storing_and_answering(computer: Computer) -> None:
+    change(computer, *by_code(computer))
+    start_changed(computer, KILLED)
+    computer.run("slot", "test", computer.vault, code=42)
+    assert computer.phone is not None
+    assert computer.phone.wait(timeout=30) == -signal.SIGKILL
+    assert remembered(computer) == 2
+    computer.start_phone()
+    assert computer.run("slot", "test", computer.vault).stderr == ""
+
+
 def remembered_id(computer: Computer) -> str:
     (anchor,) = Store(computer.store).load_anchors().anchors
     return anchor.vault_id.hex()
@@ -179,11 +212,7 @@ def test_a_vault_never_seen_and_a_phone_without_memory(computer: Computer) -> No
     assert "not seen this vault before" in computer.run("slot", "test", computer.vault).stderr
     assert computer.run("slot", "test", computer.vault).stderr == ""
     computer.stop_phone()
-    serve = ("serve", computer.store, "--listen", computer.spec, "--pin-file", computer.pin_file)
-    argv = [sys.executable, "-c", WITHOUT, *map(str, serve), "--approve", "auto"]
-    computer.phone = computer.spawn(argv)
-    assert computer.phone.stdout is not None
-    assert any(line.startswith("ready:") for line in computer.phone.stdout)
+    start_changed(computer, WITHOUT)
     told = computer.run("slot", "test", computer.vault).stderr
     assert "does not remember this vault's header" in told
 

@@ -66,7 +66,13 @@ def test_slots_keys_and_copies(computer: Computer) -> None:
     found = computer.run("check", computer.vault, *header, *by_code(computer), code=70).stdout
     assert str(stick / "header.bak") in found
     computer.run("check", computer.vault, *header, *by_code(computer), "--repair", code=71)
-    computer.run("check", computer.vault, *header, *by_code(computer))
+    leftover, foreign = stick / (store.TEMPORARY + "0" * 16), stick / "photo"
+    leftover.touch()
+    foreign.touch()
+    found = computer.run("check", computer.vault, *header, *by_code(computer)).stdout
+    assert (str(leftover) in found, str(foreign) in found) == (True, False)
+    computer.run("check", computer.vault, *header, *by_code(computer), "--repair")
+    assert (leftover.exists(), foreign.exists()) == (False, True)
     listed = json.loads(computer.run("slot", "list", computer.vault, *header, "--json").stdout)
     assert [slot["kind"] for slot in listed] == ["phone", "recovery", "passphrase"]
     computer.run("slot", "remove", computer.vault, 2, *header, *by_code(computer))
@@ -83,6 +89,8 @@ def test_a_copy_becomes_the_header_of_another_stick_or_of_the_vault(computer: Co
     computer.run("slot", "test", computer.vault, "--header", second / "h", *by_code(computer))
     computer.run("header", "restore", computer.vault, backup, *by_code(computer))
     computer.run("slot", "test", computer.vault, *by_code(computer))
+    at_home = ("--header", computer.vault / store.MAIN)
+    computer.run("check", computer.vault, *at_home, *by_code(computer))
     away = computer.root / "no" / "h"
     computer.run("header", "restore", computer.vault, backup, "--header", away, *by_code(computer), code=16)
 
