@@ -106,7 +106,8 @@ class Witness:
         with self._store.anchor_transaction() as transaction:
             anchor = transaction.anchors.of(shown.vault_id)
             event = self._check(connection, anchor, shown, tag)
-            if anchor is not None and event is None and not anchor.accept and anchor.shown == shown:
+            if anchor is not None and event is None and anchor.shown == shown:
+                connection.accepted.discard(shown.vault_id)
                 return
             if anchor is None and len(transaction.anchors.anchors) >= MAX_ANCHORS:
                 raise PhoneError(CKR.DEVICE_MEMORY, "too many vaults")

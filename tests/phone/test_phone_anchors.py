@@ -129,6 +129,9 @@ def test_a_yes_holds_for_its_connection_and_its_vault(anchored: Bench) -> None:
     anchored.run(remember(9, vault=OTHER))
     anchored.user.takes_headers = True
     anchored.only(show(3))
+    anchored.run(remember(5))  # the newest one again: the yes is used up
+    anchored.only(show(3))
+    assert len(anchored.user.headers) == 2
     anchored.user.takes_headers = False
     assert refused(anchored, show(3, vault=OTHER)) == CKR_HEADER_OLD
     with pytest.raises(PhoneError):
