@@ -58,7 +58,10 @@ def test_the_table_ends_with_the_geometric_mean() -> None:
     table = results.table(RATES, {"write": "MB/s", "read": "MB/s"})
     assert table.header[-2:] == ["phonevault ÷ gocryptfs", "phonevault ÷ best peer"]
     assert table.rows[0] == ["write", "MB/s", "200", "100", "50", "9,000,000,000", "2.00", "2.00 (gocryptfs)"]
-    assert table.rows[-1][-2:] == ["1.00", "0.50"]
+    assert table.rows[-2][-2:] == ["1.00", "0.50"]
+    assert table.rows[-1][-2:] == ["–", "–"]
+    three = RATES | {"append": {"phonevault": [9e6] * 3, "gocryptfs": [1.0] * 3, "plain": [1.0] * 3}}
+    assert ratios.geometric_means(three, "phonevault", trimmed=True)["gocryptfs"] == pytest.approx(2.0)
     assert results.range_table(RATES).rows[0][1] == "100 to 300"
 
 

@@ -51,17 +51,23 @@ def compare(values: Mapping[str, Sequence[float]], ours: str) -> Ratio:
     )
 
 
-def geometric_means(series: Series, ours: str) -> dict[str, float | None]:
-    """Over all workloads: of ours ÷ the reference, and of ours ÷ the best peer of each."""
+def geometric_means(series: Series, ours: str, *, trimmed: bool = False) -> dict[str, float | None]:
+    """Over all workloads: of ours ÷ the reference, and of ours ÷ the best peer of each.
+
+    Args:
+        trimmed: leave out the highest and the lowest ratio, so that no single workload makes the mean.
+    """
     found = [compare(values, ours) for values in series.values() if values.get(ours)]
     return {
-        REFERENCE: _mean([one.to_reference for one in found]),
-        "best peer": _mean([one.to_best for one in found]),
+        REFERENCE: _mean([one.to_reference for one in found], trimmed),
+        "best peer": _mean([one.to_best for one in found], trimmed),
     }
 
 
-def _mean(values: Sequence[float | None]) -> float | None:
-    measured = [value for value in values if value is not None]
+def _mean(values: Sequence[float | None], trimmed: bool) -> float | None:
+    measured = sorted(value for value in values if value is not None)
+    if trimmed:
+        measured = measured[1:-1]
     return statistics.geometric_mean(measured) if measured else None
 
 
@@ -72,6 +78,7 @@ def as_json(series: Series) -> dict[str, object]:
         ours: {
             "workloads": {name: vars(compare(values, ours)) for name, values in series.items()},
             "geometric_means": geometric_means(series, ours),
+            "trimmed_means": geometric_means(series, ours, trimmed=True),
         }
         for ours in measured
     }

@@ -50,8 +50,10 @@ def table(series: ratios.Series, units: Mapping[str, str]) -> Grid:
             cells += [two_digits(one.to_reference), two_digits(one.to_best if is_rate else None, one.best)]
         found.rows.append([workload, units[workload], *cells])
     rates = {workload: values for workload, values in series.items() if units[workload] != "MiB"}
-    means = [two_digits(mean) for name in ours for mean in ratios.geometric_means(rates, name).values()]
-    found.rows.append(["geometric mean", "", *[""] * len(systems), *means])
+    for title, trimmed in (("geometric mean", False), ("the same without highest and lowest", True)):
+        by_cipher = [ratios.geometric_means(rates, name, trimmed=trimmed) for name in ours]
+        means = [two_digits(mean) for of_one in by_cipher for mean in of_one.values()]
+        found.rows.append([title, "", *[""] * len(systems), *means])
     return found
 
 
