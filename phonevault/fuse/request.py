@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,6 +10,13 @@ from typing import Any
 
 class FlushFirst(Exception):
     """Raised by a handler that needs the kernel's dirty pages of the node first; it is called again, without scratch memory."""
+
+
+def untouched(size: int) -> memoryview:
+    """Zeros that take no memory until they are written to, unlike those of a bytearray: most workers are seldom needed."""
+    if size == 0:
+        return memoryview(bytearray())
+    return memoryview(mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS))
 
 
 class Request:
@@ -38,8 +46,8 @@ class Request:
         self.pid = 0
         self.flushed = False
         self.body = memoryview(b"")
-        self.cipher = memoryview(bytearray(scratch_bytes))
-        self.plain = memoryview(bytearray(scratch_bytes))
+        self.cipher = untouched(scratch_bytes)
+        self.plain = untouched(scratch_bytes)
 
     def wipe_scratch(self) -> None:
         """Overwrite the scratch memory: plaintext of files may be left in it."""

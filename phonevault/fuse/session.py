@@ -20,7 +20,7 @@ from phonevault.fuse.device import Device, message_of, parse
 from phonevault.fuse.errors import ProtocolMismatch
 from phonevault.fuse.flusher import Flusher
 from phonevault.fuse.lead import Lead, Member
-from phonevault.fuse.request import FlushFirst, Operations, Request
+from phonevault.fuse.request import FlushFirst, Operations, Request, untouched
 
 log = logging.getLogger(__name__)
 
@@ -59,7 +59,7 @@ class _Worker(Member):
         super().__init__()
         self.scrubbed = True
         self.scrub = operations.scrub
-        self.buffer = memoryview(bytearray(operations.max_write + abi.PAGE_BYTES))
+        self.buffer = untouched(operations.max_write + abi.PAGE_BYTES)
         self.request = Request(operations.scratch_bytes)
 
     def wipe(self) -> None:
