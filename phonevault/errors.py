@@ -106,6 +106,16 @@ class UnlockImpossible(PhonevaultError):
     """The folder cannot be unlocked this way (no phone bound to the mount, or it is not locked)."""
 
 
+class RotationIncomplete(PhonevaultError):
+    """A rotation of keys could not end: damaged files still need an older key, which stays."""
+
+    hint = "`phonevault check` names them; once they are repaired or gone, the same command goes on"
+
+
+class RotationRefused(PhonevaultError):
+    """A rotation cannot be begun or changed: not in this mount, not now, or there is none."""
+
+
 class ProblemsFound(PhonevaultError):
     """`phonevault doctor` found something that does not work."""
 
@@ -172,7 +182,7 @@ EXIT_CODES: dict[str, int] = {
     "keyslots.errors.LastSlot": 19,
     "keyslots.errors.NoSuchSlot": 19,
     "keyslots.errors.OtherVault": 19,
-    # 20-30: the mount
+    # 20-32: the mount
     "phonevault.fuse.errors.FuseError": 30,
     "phonevault.fuse.errors.MountpointError": 20,
     "phonevault.errors.MountpointUnusable": 20,
@@ -187,6 +197,8 @@ EXIT_CODES: dict[str, int] = {
     "phonevault.errors.DaemonGone": 27,
     "phonevault.errors.LockNotVerified": 28,
     "phonevault.errors.UnlockImpossible": 29,
+    "phonevault.errors.RotationIncomplete": 31,
+    "phonevault.errors.RotationRefused": 32,
     # 40-59: the phone
     "phone_link.errors.LinkError": 40,
     "phone_link.errors.PhoneAbsent": 41,

@@ -5,6 +5,7 @@ A kind says in the header, under its MAC, that it is under way; so whoever opens
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
@@ -101,8 +102,9 @@ class Kind:
 
 
 def _adopt_master(filesystem: EncryptedFileSystem, header: Header, vmks: Mapping[int, Secret]) -> None:
-    epoch = header.epochs.current
-    filesystem.adopt_epoch(epoch, vmks[epoch])
+    for epoch in header.epochs.live:
+        if epoch > filesystem.epoch:
+            filesystem.adopt_epoch(epoch, vmks[epoch])
 
 
 def _run_master(filesystem: EncryptedFileSystem, header: Header, duty: float) -> Run:
@@ -120,6 +122,11 @@ def _kinds() -> tuple[Kind, ...]:
     return (master,)
 
 
+def digest_of(header: Header) -> str:
+    """What names a header exactly: SHA-256 of its canonical form, hex."""
+    return hashlib.sha256(header.encode()).hexdigest()
+
+
 def kind_named(name: str) -> Kind:
     """The kind of that name.
 
@@ -127,6 +134,11 @@ def kind_named(name: str) -> Kind:
         KeyError: there is none.
     """
     return {kind.name: kind for kind in _kinds()}[name]
+
+
+def is_any_under_way(header: Header) -> bool:
+    """Whether a header says that something is being rotated, by whatever can do it."""
+    return header.rotates_contents or header.epochs.files != header.epochs.current
 
 
 def kind_under_way(header: Header) -> Kind | None:

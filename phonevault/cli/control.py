@@ -52,6 +52,8 @@ def _remarks(mount: dict[str, Any]) -> list[str]:
         remarks.append(mount["phone_problem"])
     if mount["state"] == "unlocked" and not mount["bound_to_phone"]:
         remarks.append("bound to no phone: stays open until locked")
+    if mount.get("rotation") is not None:
+        remarks.append(_rotation_remark(mount["rotation"]))
     if mount["cipher"] != cipher_text(mount["cipher"]):
         remarks.append(cipher_text(mount["cipher"]))
     if mount.get("header_file"):
@@ -59,6 +61,11 @@ def _remarks(mount: dict[str, Any]) -> list[str]:
     if mount["read_only"]:
         remarks.append("read-only")
     return remarks
+
+
+def _rotation_remark(now: dict[str, Any]) -> str:
+    share = f" {min(1, now['seen'] / now['total']):.0%}" if now["total"] and now["state"] != "done" else ""
+    return f"rotation of keys ({now['kind']}): {now['state']}{share}"
 
 
 # A mount point is a plain string here: click.Path would stat it, and a frozen folder does not answer.

@@ -17,6 +17,9 @@ from phonevault.errors import EXIT_OK
 from phonevault.paths import log_dir, mount_id
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from keyslots.header import Header
     from phonevault.daemon.serve import MountPlan
     from phonevault.daemon.ways import Way
 
@@ -100,6 +103,8 @@ def mount(
         dev=dev,
     )
 
+    waiting = _rotation_note(header, changes=not (read_only or shared))
+
     def way() -> Way:
         forbid_dumps()  # before a passphrase is typed
         return choose_way(header, phone_name, passphrase_file, recovery_file)
@@ -107,9 +112,29 @@ def mount(
     if foreground:
         from phonevault.daemon.serve import mount_and_serve
 
-        mount_and_serve(plan, way(), lambda: say(f"{vault} is open at {place}"), warn)
+        mount_and_serve(plan, way(), lambda: _open_now(vault.text, place, waiting), warn)
         return
     _in_background(plan, way, vault)
+    if waiting:
+        note(waiting)
+
+
+def _open_now(vault: str, place: Path, waiting: str) -> None:
+    say(f"{vault} is open at {place}")
+    if waiting:
+        note(waiting)
+
+
+def _rotation_note(header: Header, *, changes: bool) -> str:
+    """What becomes of a rotation of keys that is under way."""
+    from phonevault.rotation_kinds import kind_under_way
+
+    kind = kind_under_way(header)
+    if kind is None:
+        return ""
+    if not changes:
+        return f"a rotation of its keys ({kind.name}) is under way: it waits for a mount without --read-only and --shared"
+    return f"a rotation of its keys ({kind.name}) is under way and goes on in the background: `phonevault rotate status`"
 
 
 def _in_background(plan: MountPlan, way: Callable[[], Way], vault: Given) -> None:

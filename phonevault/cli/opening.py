@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -19,6 +20,21 @@ if TYPE_CHECKING:
     from keyslots.place import Place
     from phonevault.daemon.ways import Way
     from phonevault.vault import OpenedVault
+
+
+@dataclass(frozen=True)
+class Ways:
+    """What the three options say.
+
+    Attributes:
+        phone_name: `--phone`.
+        passphrase_file: `--passphrase-file`.
+        recovery_file: `--recovery-file`.
+    """
+
+    phone_name: str | None
+    passphrase_file: str | None
+    recovery_file: str | None
 
 
 def opening_options(command: Callable[..., Any]) -> Callable[..., Any]:

@@ -1,4 +1,4 @@
-"""`phonevault rotate slot|master|content`: changing keys."""
+"""`phonevault rotate`: changing keys, in a mounted vault or not."""
 
 from __future__ import annotations
 
@@ -7,17 +7,26 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from phonevault.cli.opening import opened_vault, opening_options
-from phonevault.cli.output import note, printable, say, warn
+from phonevault.cli import rotation_in_mount
+from phonevault.cli.opening import Ways, check_one_way, opened_vault, opening_options
+from phonevault.cli.output import note, printable, say
+from phonevault.cli.rotation_display import REDRAW_S, RotationDisplay
+from phonevault.cli.rotation_in_mount import find
+from phonevault.cli.rotation_status import pause, resume, rotate_status, throttle
 from phonevault.cli.where import Given, vault_argument
-from phonevault.errors import EXIT_INTERRUPTED
+from phonevault.daemon import client
+from phonevault.daemon.protocol import Request
+from phonevault.errors import EXIT_INTERRUPTED, PhonevaultError, RotationIncomplete
 
 if TYPE_CHECKING:
+    from keyslots.header import Header
     from phonevault import rotation
     from phonevault.fs.rewrap import Rewrap
     from phonevault.fs.rotation.run import Reencrypt
@@ -25,14 +34,16 @@ if TYPE_CHECKING:
 
     Run = Rewrap | Reencrypt
 
-_REPORT_S = 5.0
-_REDRAW_S = 0.2
 _MEGA = 1_000_000
 
 
 @click.group()
 def rotate() -> None:
     """Change keys: a slot's secret, the volume key, everything."""
+
+
+for command in (rotate_status, pause, resume, throttle):
+    rotate.add_command(command)
 
 
 @rotate.command("slot", short_help="Give slots of VAULT a fresh secret.")
@@ -64,50 +75,67 @@ def rotate_slot(
             say(f"slot {slot.id} ({slot.kind}: {printable(slot.label)}) has a fresh secret")
 
 
-_duty_option = click.option(
-    "--duty",
-    type=click.FloatRange(0.01, 1),
-    default=1,
-    show_default=True,
-    metavar="SHARE",
-    help="Work only this share of the time.",
-)
+def working_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add `--duty` and `--yes` to a rotation."""
+    for option in (
+        click.option("--yes", is_flag=True, help="Do not ask about the slots on a terminal."),
+        click.option(
+            "--duty",
+            type=click.FloatRange(0.001, 1),
+            metavar="SHARE",
+            help="Work only this share of the time (1; in a mounted vault 0.5).",
+        ),
+    ):
+        command = option(command)
+    return command
 
 
 @rotate.command(short_help="Give VAULT a new volume key.")
 @vault_argument
-@_duty_option
+@working_options
+@click.option("--background", is_flag=True, help="In a mounted vault: do not wait for the end.")
 @opening_options
 def master(
-    vault: Given, duty: float, phone_name: str | None, passphrase_file: str | None, recovery_file: str | None
+    vault: Given,
+    duty: float | None,
+    yes: bool,
+    background: bool,
+    phone_name: str | None,
+    passphrase_file: str | None,
+    recovery_file: str | None,
 ) -> None:
-    """Give VAULT, which nobody has mounted, a new volume key, and wrap every file's key under it.
+    """Give VAULT a new volume key, and wrap every file's key under it.
+
+    If it is mounted, the mount does it while the folder is in use, and this command looks on: Ctrl-C leaves it running. If it is
+    not, Ctrl-C stops it, and the same command goes on.
 
     Contents and names are not encrypted anew: names stay under the old volume key, and a file key that somebody knows stays
-    known. Ctrl-C stops it; the same command goes on.
+    known.
     """
-    from phonevault import rotation
-    from phonevault.daemon.harden import allow_many_files
-    from phonevault.daemon.treelock import hold_tree
-
-    allow_many_files()  # one for each level of the tree
-    lock = hold_tree(vault.path, shared=False)
-    try:
-        with opened_vault(vault.place, phone_name, passphrase_file, recovery_file) as opened:
-            if rotation.is_under_way(opened.header):
-                note("going on with a rotation that was interrupted")
-            done = run_master(opened, duty)
-    finally:
-        os.close(lock)
+    check_one_way(phone_name, passphrase_file, recovery_file)
+    ways = Ways(phone_name, passphrase_file, recovery_file)
+    found = find(vault.text)
+    if found is not None:
+        _in_mount(vault, found, ways, duty, yes=yes, background=background)
+        return
+    if background:
+        raise click.UsageError("--background is for a vault that is mounted")
+    with _opened_alone(vault, ways, yes=yes) as opened:
+        done = run_master(opened, duty or 1.0)
     _report(vault, done)
 
 
 @rotate.command(short_help="Encrypt everything in VAULT anew.")
 @vault_argument
-@_duty_option
+@working_options
 @opening_options
 def content(
-    vault: Given, duty: float, phone_name: str | None, passphrase_file: str | None, recovery_file: str | None
+    vault: Given,
+    duty: float | None,
+    yes: bool,
+    phone_name: str | None,
+    passphrase_file: str | None,
+    recovery_file: str | None,
 ) -> None:
     """Give VAULT, which nobody has mounted, a new volume key, every file a new key, and encrypt everything anew.
 
@@ -116,40 +144,83 @@ def content(
     not --shared.
     """
     from phonevault import content_rotation
-    from phonevault.daemon.harden import allow_many_files
-    from phonevault.daemon.treelock import hold_tree
 
-    allow_many_files()
-    lock = hold_tree(vault.path, shared=False)
-    try:
-        with (
-            opened_vault(vault.place, phone_name, passphrase_file, recovery_file) as opened,
-            contextlib.ExitStack() as stack,
-        ):
-            if content_rotation.is_under_way(opened.header):
-                note("going on with a rotation that was interrupted")
-            done = content_rotation.rotate_content(
-                opened, lambda run: stack.enter_context(_watched(run)), duty
-            )
-    finally:
-        os.close(lock)
+    ways = Ways(phone_name, passphrase_file, recovery_file)
+    with _opened_alone(vault, ways, yes=yes) as opened, contextlib.ExitStack() as stack:
+        done = content_rotation.rotate_content(
+            opened, lambda run: stack.enter_context(_watched(run)), duty or 1.0
+        )
     _report_content(vault, done)
 
 
-def _report_content(vault: Given, done: rotation.Rotated) -> None:
-    progress: Any = done.progress
-    say(
-        f"{vault}: volume key {done.epoch}, {progress.wrapped} files ({progress.bytes_done / _MEGA:,.1f} MB, {_rate(progress):,.0f} MB/s) "
-        f"and {progress.named} names, links and attributes encrypted anew"
-    )
-    if progress.damaged:
-        warn(
-            f"{progress.damaged} damaged objects could not be: the older volume keys stay until they are repaired or gone "
-            "(`phonevault check`), and the same command goes on"
-        )
-    elif not done.complete:
-        note("stopped before the end; the same command goes on")
-        raise click.exceptions.Exit(EXIT_INTERRUPTED)
+def _in_mount(
+    vault: Given, mount: client.Found, ways: Ways, duty: float | None, *, yes: bool, background: bool
+) -> None:
+    from keyslots.place import Place
+    from keyslots.store import load
+    from phonevault.daemon.harden import forbid_dumps
+    from phonevault.rotation_kinds import digest_of
+
+    place = mount.mountpoint
+    where = Place(Path(mount.vault), _header_file(mount))
+    now = rotation_in_mount.rotation_of(client.call(place, Request("status")))
+    if now is not None and now["kind"] == "master" and now["state"] in ("running", "paused"):
+        note("a rotation is going on already")
+        if duty is not None:
+            rotation_in_mount.change(place, "throttle", duty)
+        rotation_in_mount.change(place, "resume")
+    else:
+        forbid_dumps()
+        header = load(where).header
+        _agree_on_slots(header, yes=yes)
+        rotation_in_mount.begin(place, "master", digest_of(header), duty, ways)
+    if background:
+        rotation_in_mount.tell_begun(vault.text, place)
+        return
+    ended = rotation_in_mount.follow(place)
+    _say_done(vault, load(where).header.epochs.current, ended["wrapped"], ended["seconds"])
+
+
+def _header_file(mount: client.Found) -> Path | None:
+    """Where the daemon has the header, if it is kept apart."""
+    file: str | None = mount.status.get("header_file")
+    return None if file is None else Path(file)
+
+
+def _agree_on_slots(header: Header, *, yes: bool) -> None:
+    """Show which slots will get the new volume key: whoever knew the old one may have put one of his own there.
+
+    Raises:
+        PhonevaultError: the user does not agree.
+    """
+    from phonevault.rotation_kinds import is_any_under_way
+
+    under_way = is_any_under_way(header)
+    if under_way:
+        note("going on with a rotation that was interrupted")
+    note("these slots will open the vault under its new volume key; remove first what is not yours:")
+    for slot in header.slots:
+        note(f"  slot {slot.id} ({slot.kind}: {printable(slot.label)}), made {slot.created}")
+    if yes or under_way or not (sys.stdin.isatty() and sys.stderr.isatty()):
+        return
+    if not click.confirm("Is each of them wanted?", default=False, err=True):
+        raise PhonevaultError("the keys were not rotated", "`phonevault slot remove` takes a slot away")
+
+
+@contextlib.contextmanager
+def _opened_alone(vault: Given, ways: Ways, *, yes: bool) -> Iterator[OpenedVault]:
+    """Open a vault that nobody has mounted, nor can mount meanwhile; the slots are shown."""
+    from phonevault.cli.holding import hold_or_say_where
+    from phonevault.daemon.harden import allow_many_files
+
+    allow_many_files()  # one for each level of the tree
+    lock = hold_or_say_where(vault.path, shared=False)
+    try:
+        with opened_vault(vault.place, ways.phone_name, ways.passphrase_file, ways.recovery_file) as opened:
+            _agree_on_slots(opened.header, yes=yes)
+            yield opened
+    finally:
+        os.close(lock)
 
 
 def run_master(opened: OpenedVault, duty: float) -> rotation.Rotated:
@@ -160,15 +231,19 @@ def run_master(opened: OpenedVault, duty: float) -> rotation.Rotated:
         return rotation.rotate_master(opened, lambda run: stack.enter_context(_watched(run)), duty)
 
 
+def _say_done(vault: Given, epoch: int, wrapped: int, seconds: float) -> None:
+    rate = wrapped / seconds if seconds else wrapped
+    say(f"{vault}: volume key {epoch}, {wrapped} file keys wrapped anew ({rate:,.0f}/s)")
+
+
 def _report(vault: Given, done: rotation.Rotated) -> None:
     progress = done.progress
-    rate = progress.wrapped / progress.seconds if progress.seconds else progress.wrapped
-    say(f"{vault}: volume key {done.epoch}, {progress.wrapped} file keys wrapped anew ({rate:,.0f}/s)")
+    _say_done(vault, done.epoch, progress.wrapped, progress.seconds)
     if progress.damaged:
-        warn(
+        raise RotationIncomplete(
             f"{progress.damaged} damaged file headers could not be: the older volume key stays until they are repaired or gone"
         )
-    elif not done.complete:
+    if not done.complete:
         note("stopped before the end; the same command goes on")
         raise click.exceptions.Exit(EXIT_INTERRUPTED)
 
@@ -177,8 +252,7 @@ def _report(vault: Given, done: rotation.Rotated) -> None:
 def _watched(run: Run) -> Iterator[None]:
     """Show progress beside a run, and let Ctrl-C stop it between two files."""
     ended = threading.Event()
-    show = _draw if sys.stderr.isatty() else _write_lines
-    thread = threading.Thread(target=show, args=(run, ended), daemon=True)
+    thread = threading.Thread(target=_show, args=(run, ended), daemon=True)
     before = signal.signal(signal.SIGINT, lambda *_: run.stop())
     thread.start()
     try:
@@ -189,39 +263,23 @@ def _watched(run: Run) -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
-def _draw(run: Run, ended: threading.Event) -> None:
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (BarColumn(), TextColumn("{task.description}"), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("", total=None)
-        while not ended.wait(_REDRAW_S):
-            progress: Any = run.progress
-            if hasattr(progress, "seen_bytes"):
-                total, seen = progress.total_bytes, progress.seen_bytes
-            else:
-                total, seen = progress.total, progress.seen
-            bar.update(task, total=total or None, completed=seen, description=_text(progress))
+def _show(run: Run, ended: threading.Event) -> None:
+    with RotationDisplay("files") as display:
+        while not ended.wait(REDRAW_S):
+            display.update(asdict(run.progress))
 
 
-def _write_lines(run: Run, ended: threading.Event) -> None:
-    while not ended.wait(_REPORT_S):
-        note(_text(run.progress))
-
-
-def _text(progress: Any) -> str:
-    """How far it is, on one line."""
-    if not hasattr(progress, "seen_bytes"):
-        return f"{progress.seen} of {progress.total} files looked at, {progress.wrapped} file keys wrapped"
-    if not progress.seen:
-        return f"{progress.named} names, links and attributes in {progress.folders} folders"
-    return (
-        f"{progress.seen} of {progress.total} files, {progress.seen_bytes / _MEGA:,.0f} of {progress.total_bytes / _MEGA:,.0f} MB, "
-        f"{_rate(progress):,.0f} MB/s"
+def _report_content(vault: Given, done: rotation.Rotated) -> None:
+    progress: Any = done.progress
+    rate = progress.bytes_done / progress.seconds / _MEGA if progress.seconds else 0.0
+    say(
+        f"{vault}: volume key {done.epoch}, {progress.wrapped} files ({progress.bytes_done / _MEGA:,.1f} MB, {rate:,.0f} MB/s) "
+        f"and {progress.named} names, links and attributes encrypted anew"
     )
-
-
-def _rate(progress: Any) -> float:
-    """MB encrypted anew in a second."""
-    return progress.bytes_done / progress.seconds / _MEGA if progress.seconds else 0.0
+    if progress.damaged:
+        raise RotationIncomplete(
+            f"{progress.damaged} damaged objects could not be: the older volume keys stay until they are repaired or gone"
+        )
+    if not done.complete:
+        note("stopped before the end; the same command goes on")
+        raise click.exceptions.Exit(EXIT_INTERRUPTED)

@@ -33,12 +33,15 @@ class KeySource:
     place: Place
     fingerprint: str = ""
 
-    def by_phone(self, session: Any, passphrase: bytearray | None = None) -> OpenedVault:
+    def by_phone(
+        self, session: Any, passphrase: bytearray | None = None, reason: str = "open the folder"
+    ) -> OpenedVault:
         """Have the phone of an open session unwrap the key.
 
         Args:
             session: The phone's.
             passphrase: For a slot that needs both; the caller wipes it.
+            reason: What the phone shows its user, before the folder's name.
 
         Raises:
             LinkError: The phone refused or is gone.
@@ -46,7 +49,7 @@ class KeySource:
         """
         from phonevault.vault import PhoneOpener, PhonePassphraseOpener
 
-        phone = PhoneOpener(session, self.fingerprint, f"open the folder {self.place.vault.name}")
+        phone = PhoneOpener(session, self.fingerprint, f"{reason} {self.place.vault.name}")
         return self._open(phone if passphrase is None else PhonePassphraseOpener(phone, passphrase))
 
     def by_secret(self, method: str, secret: bytearray) -> OpenedVault:
@@ -103,9 +106,11 @@ class Identified:
             self.source = before
             raise
 
-    def by_phone(self, session: Any, passphrase: bytearray | None = None) -> OpenedVault:
+    def by_phone(
+        self, session: Any, passphrase: bytearray | None = None, reason: str = "open the folder"
+    ) -> OpenedVault:
         """As `KeySource.by_phone`; `VaultReplaced` if it is another vault."""
-        return self._checked(self.source.by_phone(session, passphrase))
+        return self._checked(self.source.by_phone(session, passphrase, reason))
 
     def by_secret(self, method: str, secret: bytearray) -> OpenedVault:
         """As `KeySource.by_secret`; `VaultReplaced` if it is another vault."""

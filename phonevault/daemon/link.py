@@ -83,6 +83,61 @@ class Phone:
     open_keys: Callable[[Any, bytearray | None], Wipeable]
 
 
+class Errand:
+    """Something that the phone is asked for while the folder is open, by a thread that waits for it.
+
+    Args:
+        open_keys: Has the phone of a session unwrap the keys.
+    """
+
+    def __init__(self, open_keys: Callable[[Any], Wipeable]) -> None:
+        self._open_keys = open_keys
+        self._lock = threading.Lock()
+        self._done = threading.Event()
+        self._keys: Wipeable | None = None
+        self._error: BaseException | None = None
+
+    def run(self, session: Any) -> None:
+        """Ask.
+
+        Raises:
+            LinkError: The link broke. The one who waits is told, too.
+        """
+        try:
+            self.give(self._open_keys(session))
+        except (LinkError, KeyslotsError, PhonevaultError, OSError) as error:
+            self.fail(error)
+            if isinstance(error, LinkError) and not isinstance(error, PhoneError):
+                raise
+
+    def give(self, keys: Wipeable) -> None:
+        """Hand over keys; they are wiped if nobody waits any more."""
+        with self._lock:
+            if self._done.is_set():
+                keys.wipe()
+            self._keys = keys
+            self._done.set()
+
+    def fail(self, error: BaseException) -> None:
+        """Say that there are none; later calls change nothing."""
+        with self._lock:
+            if not self._done.is_set():
+                self._error = error
+                self._done.set()
+
+    def wait(self, timeout_s: float) -> Any:
+        """The keys, for the caller to wipe.
+
+        Raises:
+            LinkError, KeyslotsError, PhonevaultError: There are none, or not within so many seconds.
+        """
+        self._done.wait(timeout_s)
+        self.fail(PhonevaultError("the phone did not answer in time"))
+        if self._error is not None:
+            raise self._error
+        return self._keys
+
+
 class Link:
     """The link thread of one mount.
 
@@ -100,6 +155,7 @@ class Link:
         self._wake = threading.Event()
         self._ticket: int | None = None
         self._passphrase: bytearray | None = None
+        self._errand: Errand | None = None
         self._failures = 0
         self._connected_s = time.monotonic()
         self._problem = ""
@@ -119,6 +175,19 @@ class Link:
     def ask(self, ticket: int) -> None:
         """Have the phone unwrap the keys; the supervisor hears of the outcome with this ticket."""
         self._ticket = ticket
+        self._wake.set()
+
+    def send(self, errand: Errand) -> None:
+        """Have the phone do something while the folder is open.
+
+        No sign of life is asked for meanwhile: if its user takes his time, the folder freezes, and locks after its grace.
+        """
+        if not self._thread.is_alive():
+            errand.fail(PhonevaultError("the mount is ending"))
+            return
+        previous, self._errand = self._errand, errand
+        if previous is not None:
+            previous.fail(PhonevaultError("another command asks the phone"))
         self._wake.set()
 
     def kick(self) -> None:
@@ -156,6 +225,8 @@ class Link:
         finally:
             # Reached by a bug, too: no heartbeats from here on, and the machine locks in time.
             self._drop()
+            if (errand := self._take_errand()) is not None:
+                errand.fail(PhonevaultError("the mount is ending"))
             self._sink.post(state.LinkLost())
 
     def _turn(self) -> None:
@@ -171,6 +242,8 @@ class Link:
         try:
             if self._ticket is not None:
                 self._fetch(session, self._ticket)
+            if (errand := self._take_errand()) is not None:
+                errand.run(session)
             self._beat(session)
         except LinkError as error:
             self._lost(error)
@@ -196,7 +269,7 @@ class Link:
         self._sink.post(state.PhoneSeen(sent_s))
         if self._is_locked():
             self._wake.wait(QUESTION_S)  # a phone that has just come back is asked for the keys at once
-        while not self._stop and self._ticket is None:
+        while not self._stop and self._ticket is None and self._errand is None:
             left_s = sent_monotonic_s + BEAT_S - time.monotonic()
             if left_s <= 0:
                 return
@@ -231,9 +304,15 @@ class Link:
     def _give_up_question(self, error: LinkError) -> None:
         """The phone is not there: whoever asked is told, instead of waiting."""
         self.forget_passphrase()
+        if (errand := self._take_errand()) is not None:
+            errand.fail(error)
         ticket, self._ticket = self._ticket, None
         if ticket is not None:
             self._sink.keys_failed(error, refused=False, ticket=ticket)
+
+    def _take_errand(self) -> Errand | None:
+        errand, self._errand = self._errand, None
+        return errand
 
     def _lost(self, error: LinkError) -> None:
         self._set_problem(error)

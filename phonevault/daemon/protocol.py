@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from dataclasses import asdict, dataclass
 from typing import Any, NoReturn
 
@@ -19,8 +20,20 @@ MAX_REQUEST_BYTES = 32768
 MAX_PATH_BYTES = 4096
 MAX_ANSWER_BYTES = 1 << 20
 MAX_SECRET_BYTES = 1024
+_COMMON = ("op", "method", "secret_bytes")
 
-OPERATIONS = ("status", "lock", "unlock", "unmount")
+EXTRA: dict[str, tuple[str, ...]] = {
+    "status": (),
+    "lock": (),
+    "unlock": (),
+    "unmount": (),
+    "rotate": ("kind", "digest", "duty"),
+    "rotation": ("change", "duty"),
+}
+"""The operations, and what a request for each has besides the members that all have."""
+KINDS = ("master",)
+CHANGES = ("pause", "resume", "throttle")
+_DIGEST_HEX = re.compile("[0-9a-f]{64}")
 METHODS = ("phone", "passphrase", "recovery", "phone+passphrase")
 
 
@@ -29,16 +42,24 @@ class Request:
     """What a command asks of the daemon.
 
     Attributes:
-        op: One of `OPERATIONS`.
-        method: For "unlock": one of `METHODS`; else "".
-        secret_bytes: For "unlock": how many raw bytes follow the line (0 for the phone); else 0.
+        op: One of `EXTRA`.
+        method: For "unlock" and "rotate": one of `METHODS`; else "".
+        secret_bytes: For "unlock" and "rotate": how many raw bytes follow the line (0 for the phone); else 0.
         header: For "unlock": absolute path of a header that is kept apart and has moved; else "".
+        kind: For "rotate": one of `KINDS`.
+        digest: For "rotate": of the header whose slots the user was shown (`phonevault.rotation_kinds.digest_of`).
+        change: For "rotation": one of `CHANGES`.
+        duty: For "rotate" and "throttle": the share of the time that is worked, at most 1; 0 for "as it is", otherwise above.
     """
 
     op: str
     method: str = ""
     secret_bytes: int = 0
     header: str = ""
+    kind: str = ""
+    digest: str = ""
+    change: str = ""
+    duty: float = 0
 
 
 Answer = dict[str, Any]
@@ -48,9 +69,10 @@ def encode_request(request: Request) -> bytes:
     """Return the line for a request."""
     _check(request)
     fields = asdict(request)
-    if not request.header:  # a daemon that does not know the member takes every request without it
-        del fields["header"]
-    return _line({"version": VERSION, **fields})
+    names = [*_COMMON, *EXTRA[request.op]]
+    if request.header:  # a daemon that does not know the member takes every request without it
+        names.append("header")
+    return _line({"version": VERSION, **{name: fields[name] for name in names}})
 
 
 def parse_request(line: bytes) -> Request:
@@ -61,11 +83,14 @@ def parse_request(line: bytes) -> Request:
         members.
     """
     fields = _object(line, MAX_REQUEST_BYTES)
-    if set(fields) - {"header"} != {"version", "op", "method", "secret_bytes"} or fields.get("header") == "":
+    op = fields.get("op")
+    extra = EXTRA.get(op, ()) if isinstance(op, str) else ()
+    if set(fields) - {"header"} != {"version", *_COMMON, *extra} or fields.get("header") == "":
         raise ControlError("control request with unknown or missing members")
-    if fields["version"] != VERSION or isinstance(fields["version"], bool):
+    version = fields.pop("version")
+    if version != VERSION or isinstance(version, bool):
         raise ControlError("control request of another version", "restart the mount with this version")
-    request = Request(fields["op"], fields["method"], fields["secret_bytes"], fields.get("header", ""))
+    request = Request(**fields)
     _check(request)
     return request
 
@@ -103,18 +128,33 @@ def _report(fields: object) -> ErrorReport:
 
 
 def _check(request: Request) -> None:
-    if request.op not in OPERATIONS:
+    if not isinstance(request.op, str) or request.op not in EXTRA:
         raise ControlError("control request for an unknown operation")
-    unlock = request.op == "unlock"
-    if request.method not in (METHODS if unlock else ("",)):
+    opens = request.op in ("unlock", "rotate")
+    if request.method not in (METHODS if opens else ("",)):
         raise ControlError("control request with an unknown method")
-    _check_header(request.header, allowed=unlock)
-    needs_secret = unlock and request.method != "phone"
+    _check_header(request.header, allowed=request.op == "unlock")
+    needs_secret = opens and request.method != "phone"
     if type(request.secret_bytes) is not int:
         raise ControlError("control request with a malformed length")
     low, high = (1, MAX_SECRET_BYTES) if needs_secret else (0, 0)
     if not low <= request.secret_bytes <= high:
         raise ControlError(f"a secret must have 1 to {MAX_SECRET_BYTES} bytes")
+    _check_rotation(request)
+
+
+def _check_rotation(request: Request) -> None:
+    rotate, throttle = request.op == "rotate", request.change == "throttle"
+    if request.kind not in (KINDS if rotate else ("",)):
+        raise ControlError("control request for an unknown kind of rotation")
+    if not isinstance(request.digest, str) or bool(_DIGEST_HEX.fullmatch(request.digest)) != rotate:
+        raise ControlError("control request with a malformed digest of a header")
+    if request.change not in (CHANGES if request.op == "rotation" else ("",)):
+        raise ControlError("control request for an unknown change of a rotation")
+    if type(request.duty) not in (int, float) or not 0 <= request.duty <= 1:
+        raise ControlError("control request with a malformed duty")
+    if (request.duty == 0 and throttle) or (request.duty != 0 and not (rotate or throttle)):
+        raise ControlError("control request with a duty that does not belong there")
 
 
 def _check_header(path: object, *, allowed: bool) -> None:

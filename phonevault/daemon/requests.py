@@ -5,15 +5,21 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from keyslots.errors import HeaderChanged
 from phonevault.daemon.clock import boottime_s
 from phonevault.daemon.keys import Identified
-from phonevault.daemon.link import Link
+from phonevault.daemon.link import Errand, Link
 from phonevault.daemon.protocol import Answer, Request
+from phonevault.daemon.rotations import Rotations
 from phonevault.daemon.state import Cause, Policy, State
 from phonevault.daemon.supervisor import Reply, Supervisor
 from phonevault.errors import UnlockImpossible
+from phonevault.rotation_kinds import digest_of
+
+if TYPE_CHECKING:
+    from phonevault.vault import OpenedVault
 
 LOCK_WAIT_S = 30.0
 UNMOUNT_WAIT_S = 60.0
@@ -56,12 +62,14 @@ class Requests:
         supervisor: Supervisor,
         keys: Identified,
         link: Link | None,
+        rotations: Rotations,
     ) -> None:
         self._description = description
         self._policy = policy
         self._supervisor = supervisor
         self._keys = keys
         self._link = link
+        self._rotations = rotations
 
     def __call__(self, request: Request, secret: bytearray) -> Answer:
         """Carry out one request; `secret` is wiped by the caller.
@@ -76,6 +84,10 @@ class Requests:
                 return self._supervisor.ask_lock(Cause.USER).wait(LOCK_WAIT_S)
             case "unmount":
                 return self._supervisor.ask_unmount().wait(UNMOUNT_WAIT_S)
+            case "rotate":
+                return self._rotate(request, secret)
+            case "rotation":
+                return self._change_rotation(request)
         moved = Path(request.header) if request.header else None
         if moved is not None and self._supervisor.status.state is not State.LOCKED:
             raise UnlockImpossible(f"it is not locked but {self._supervisor.status.state.value}")
@@ -114,8 +126,50 @@ class Requests:
             "cipher": fixed.cipher,
             "read_only": fixed.read_only,
             "crash_safe": fixed.crash_safe,
+            "rotation": self._rotations.status(),
         }
         return answer
+
+    # -- rotation -----------------------------------------------------------------------------------------
+
+    def _rotate(self, request: Request, secret: bytearray) -> Answer:
+        """Open the vault anew (that is the authorisation) and begin, or go on."""
+        state = self._supervisor.status.state
+        if state is not State.UNLOCKED:
+            raise UnlockImpossible(f"the folder is {state.value}", "unlock it, then give the command again")
+        opened = self._opened(request.method, secret)
+        if digest_of(opened.header) != request.digest:
+            opened.wipe()
+            raise HeaderChanged("the vault's header is not the one whose slots were shown")
+        self._rotations.begin(request.kind, opened, request.duty or None).wait(UNLOCK_WAIT_S)
+        return self.status()
+
+    def _opened(self, method: str, secret: bytearray) -> OpenedVault:
+        if method not in ("phone", "phone+passphrase"):
+            return self._keys.by_secret(method, secret)
+        if self._link is None:
+            raise UnlockImpossible("this mount has no phone", "give --passphrase-file or --recovery-file")
+        passphrase = bytearray(secret) if method == "phone+passphrase" else None
+        errand = Errand(lambda session: self._keys.by_phone(session, passphrase, "rotate the keys of"))
+        try:
+            self._link.send(errand)
+            opened: OpenedVault = errand.wait(UNLOCK_WAIT_S)
+            return opened
+        finally:
+            if passphrase is not None:
+                passphrase[:] = bytes(len(passphrase))
+
+    def _change_rotation(self, request: Request) -> Answer:
+        match request.change:
+            case "pause":
+                self._rotations.pause()
+            case "resume":
+                self._rotations.resume()
+            case _:
+                self._rotations.throttle(request.duty)
+        return self.status()
+
+    # -- unlocking ----------------------------------------------------------------------------------------
 
     def _unlock_by_phone(self, passphrase: bytearray | None) -> Answer:
         if self._link is None:

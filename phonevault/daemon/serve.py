@@ -22,6 +22,7 @@ from phonevault.daemon.keys import Identified, KeySource
 from phonevault.daemon.link import Link, Phone, PhoneSession
 from phonevault.daemon.log import log
 from phonevault.daemon.requests import Description, Requests
+from phonevault.daemon.rotations import Rotations
 from phonevault.daemon.signals import held_back
 from phonevault.daemon.state import Policy
 from phonevault.daemon.supervisor import Supervisor
@@ -152,14 +153,18 @@ def _mounted(
     except BaseException:
         filesystem.close()
         raise
-    opened.wipe()
-    with _fuse_session(plan, filesystem) as session:
-        volume = Volume(str(plan.mountpoint), session, filesystem, lambda keys: _unlock(filesystem, keys))
+    rotations = Rotations(lambda: keys.source.place, filesystem, _no_rotation(plan))
+    with _fuse_session(plan, filesystem) as session, _ended(rotations):
+        rotations.opened(opened)
+        opened.wipe()
+        volume = Volume(
+            str(plan.mountpoint), session, filesystem, lambda keys: _unlock(filesystem, keys), rotations
+        )
         first = state.unlocked(phone_session is not None, boottime_s())
         supervisor = Supervisor(volume, plan.policy, first)
         link = _link(way, keys, supervisor, phone_session)
         description = _description(plan, way, header.cipher, crash_safe=filesystem.crash_safe)
-        requests = Requests(description, plan.policy, supervisor, keys, link)
+        requests = Requests(description, plan.policy, supervisor, keys, link, rotations)
         control = ControlServer(runtime_dir(), control_socket_name(str(plan.mountpoint)), requests)
         watch = HeaderWatch(lambda: keys.source.place, fingerprint_of(way), supervisor)
         try:
@@ -181,6 +186,25 @@ def _other_header(place: Place, error: DirectoryIdDamaged) -> DirectoryIdDamaged
         f"the header {place.shown} does not open the tree of {place.vault}",
         hint="is it that of another vault, or of an older key? else the root's id is damaged: `phonevault check`",
     )
+
+
+def _no_rotation(plan: MountPlan) -> str:
+    """Why there can be no rotation in a mount, or nothing."""
+    if plan.read_only:
+        return "mounted with --read-only: nothing is changed"
+    if plan.shared:
+        return "mounted with --shared: the other hosts would not have the new keys"
+    return ""
+
+
+@contextlib.contextmanager
+def _ended(rotations: Rotations) -> Iterator[None]:
+    """Whatever ends the mount, no rotation outlives it."""
+    try:
+        yield
+    finally:
+        rotations.stop()
+        rotations.wait(END_TIMEOUT_S)
 
 
 def _until_unmounted(

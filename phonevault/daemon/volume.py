@@ -73,6 +73,34 @@ class FileSystem(Protocol):
         """Whether it holds none."""
 
 
+class Background(Protocol):
+    """What works in the mount beside requests, with keys: `phonevault.daemon.rotations.Rotations`."""
+
+    def opened(self, opened: Any) -> None:
+        """The folder is open."""
+
+    def stop(self) -> None:
+        """End soon: the folder is about to be locked."""
+
+    def wait(self, timeout_s: float) -> bool:
+        """Return whether it has ended, its keys wiped, within so many seconds."""
+
+
+class Nothing:
+    """Nothing works beside requests."""
+
+    def opened(self, opened: Any) -> None:
+        """Do nothing."""
+
+    def stop(self) -> None:
+        """Do nothing."""
+
+    def wait(self, timeout_s: float) -> bool:
+        """Return at once."""
+        del timeout_s
+        return True
+
+
 GiveKeys = Callable[[Any], None]
 """Gives the file system its keys from an opened vault; the caller wipes the vault's own."""
 
@@ -85,15 +113,22 @@ class Volume:
         session: The FUSE session.
         filesystem: The file system.
         give_keys: Unlocks the file system with an opened vault.
+        background: What works in it beside requests.
     """
 
     def __init__(
-        self, mountpoint: str, session: Session, filesystem: FileSystem, give_keys: GiveKeys
+        self,
+        mountpoint: str,
+        session: Session,
+        filesystem: FileSystem,
+        give_keys: GiveKeys,
+        background: Background | None = None,
     ) -> None:
         self._mountpoint = mountpoint
         self._session = session
         self._filesystem = filesystem
         self._give_keys = give_keys
+        self._background = background or Nothing()
 
     def freeze(self) -> None:
         """New requests wait."""
@@ -106,13 +141,16 @@ class Volume:
     def lock(self) -> LockReport:
         """Flush, answer ENOKEY from now on, wipe every key; then look whether that is so."""
         began_s = time.monotonic()
+        self._background.stop()
         self._session.freeze()
         idle = self._session.lock(LOCK_TIMEOUT_S)
+        idle = self._background.wait(LOCK_TIMEOUT_S) and idle
         self._filesystem.lock()
         if not idle:
-            # A request outlived the drain (a hung disk). Its keys are wiped under it; it fails, but does not
-            # leak.
+            # A request outlived the drain, or a rotation its stop (a hung disk). Its keys are wiped under it; it
+            # fails, but does not leak.
             idle = self._session.lock(LOCK_TIMEOUT_S)
+            idle = self._background.wait(LOCK_TIMEOUT_S) and idle
             self._filesystem.lock()
         verified = idle and self._filesystem.locked
         seconds = time.monotonic() - began_s
@@ -126,6 +164,7 @@ class Volume:
         """
         self._give_keys(opened)
         self._session.unlock()
+        self._background.opened(opened)
 
     def unmount(self, *, lazy: bool = False) -> None:
         """Take the mount away.

@@ -84,6 +84,15 @@ class EncryptedFileSystem:
         return not self._core.has_keys
 
     @property
+    def epoch(self) -> int:
+        """Of new file keys.
+
+        Raises:
+            KeysMissing: it is locked.
+        """
+        return self._core.keys.epoch
+
+    @property
     def crash_safe(self) -> bool:
         """Whether the death of this process at any moment loses nothing that was acknowledged."""
         return self._core.journal.safe

@@ -165,6 +165,7 @@ class Rewrap:
                     self._entry(directory_fd, entry.name)
                     if not self._breathe():
                         return True
+        self.progress.seconds += time.monotonic() - self._slice_began_s
         self._moved()
         return self.progress.wrapped != before
 

@@ -10,7 +10,8 @@ from keyslots.derive import derive
 from phonevault.vault import RecoveryOpener, open_vault
 
 opened = open_vault(Path(sys.argv[1]), RecoveryOpener(Path(sys.argv[2]).read_bytes()))
-print("vmk", bytes(opened.vmk.view).hex())
-for label in labels.KEY_BYTES:
-    name = label.decode().replace(" ", "-")
-    print(name, bytes(derive(opened.vmk, opened.header.vault_id, label).view).hex())
+for epoch, vmk in opened.vmks.items():
+    print(f"vmk-{epoch}", bytes(vmk.view).hex())
+    for label in labels.KEY_BYTES:
+        name = label.decode().replace(" ", "-")
+        print(f"{name}-{epoch}", bytes(derive(vmk, opened.header.vault_id, label).view).hex())

@@ -32,6 +32,17 @@ REQUESTS = st.one_of(
         lambda path: Request("unlock", "phone", header="/" + os.fsdecode(path)),
         st.binary(max_size=4095).map(lambda raw: raw.replace(b"\0", b"/")),
     ),
+    st.builds(
+        lambda method, duty: Request(
+            "rotate", method, 0 if method == "phone" else 9, kind="master", digest="a1" * 32, duty=duty
+        ),
+        st.sampled_from(protocol.METHODS),
+        st.floats(0, 1),
+    ),
+    st.builds(Request, st.just("rotation"), change=st.sampled_from(["pause", "resume"])),
+    st.builds(
+        lambda duty: Request("rotation", change="throttle", duty=duty), st.floats(0, 1, exclude_min=True)
+    ),
 )
 
 
@@ -42,6 +53,42 @@ def test_requests_survive_the_wire(request: Request) -> None:
     assert line.count(b"\n") == 1
     assert len(line) <= protocol.MAX_REQUEST_BYTES
     assert protocol.parse_request(line[:-1]) == request
+
+
+ROTATE = {
+    "version": 1, "op": "rotate", "method": "phone", "secret_bytes": 0, "kind": "master", "digest": "0" * 64, "duty": 0.5,
+}  # fmt: skip
+ROTATION = {"version": 1, "op": "rotation", "method": "", "secret_bytes": 0, "change": "pause", "duty": 0}
+
+
+@pytest.mark.parametrize(
+    ("base", "change"),
+    [
+        (ROTATE, {"kind": "slot"}),
+        (ROTATE, {"kind": ["master"]}),
+        (ROTATE, {"digest": "0" * 63}),
+        (ROTATE, {"digest": "G" * 64}),
+        (ROTATE, {"digest": 7}),
+        (ROTATE, {"duty": True}),
+        (ROTATE, {"duty": 1.5}),
+        (ROTATE, {"duty": -0.1}),
+        (ROTATE, {"duty": "1"}),
+        (ROTATE, {"method": ""}),
+        (ROTATE, {"method": "passphrase"}),
+        (ROTATE, {"change": "pause"}),
+        (ROTATE, {"header": "/elsewhere"}),
+        (ROTATION, {"change": ""}),
+        (ROTATION, {"change": "stop"}),
+        (ROTATION, {"duty": 0.5}),
+        (ROTATION, {"change": "throttle"}),
+        (ROTATION, {"kind": "master"}),
+        (ROTATION, {"secret_bytes": 4}),
+    ],
+)
+def test_malformed_requests_for_rotations_are_refused(base: dict[str, Any], change: dict[str, Any]) -> None:
+    protocol.parse_request(json.dumps(base).encode())
+    with pytest.raises(ControlError):
+        protocol.parse_request(json.dumps({**base, **change}).encode())
 
 
 @given(st.binary(max_size=600))
