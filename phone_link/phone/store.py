@@ -84,7 +84,14 @@ class Store:
     def load_anchors(self) -> Anchors:
         """Read anchors.json; errors as `load`, but for one that is not there."""
         path = self.path / ANCHORS_FILE
-        return Anchors.parse(_read(path)) if os.path.lexists(path) else Anchors()
+        if not os.path.lexists(path):
+            return Anchors()
+        try:
+            return Anchors.parse(_read(path))
+        except StoreDamaged as error:
+            raise StoreDamaged(
+                str(error), hint=f"remove {path}: each vault is then one that this phone has never seen"
+            ) from None
 
     @contextmanager
     def anchor_transaction(self) -> Iterator[AnchorTransaction]:

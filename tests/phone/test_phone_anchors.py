@@ -227,7 +227,7 @@ def test_a_store_that_fails_is_told_and_closes(anchored: Bench) -> None:
     assert refused(anchored, remember(6)) == CKR.DEVICE_ERROR
     done = program("status", anchored.store.path)
     assert done.returncode == 5
-    assert "anchors.json" in done.stderr
+    assert f"remove {anchored.store.path / ANCHORS_FILE}" in done.stderr
     os.chmod(anchored.store.path / ANCHORS_FILE, 0o644)
     assert refused(anchored, show(5)) == CKR.DEVICE_ERROR
 
