@@ -204,7 +204,9 @@ def _lacks_room(where: Path, needed_bytes: int) -> str:
     """Why a size does not fit, or ""."""
     if needed_bytes and shutil.disk_usage(where).free < needed_bytes * 5 // 4:
         return "no room"
-    if needed_bytes and _available_memory_bytes() < needed_bytes * 2:
+    # The file itself and the kernel's pages of it; a disk takes the file elsewhere, and pages can be dropped.
+    in_memory = where.is_relative_to(comparison.SHARED_MEMORY)
+    if in_memory and needed_bytes and _available_memory_bytes() < needed_bytes * 2:
         return "no memory"
     return ""
 

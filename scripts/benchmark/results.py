@@ -94,7 +94,7 @@ def memory_table(memory: Mapping[str, Mapping[str, float]]) -> Grid:
     systems = list(memory)
     found = Grid(["MiB", *systems])
     for name, told in (("resident", "rss"), ("proportional", "pss"), ("peak, resident", "peak")):
-        found.rows.append([name, *(number(memory[system][told]) for system in systems)])
+        found.rows.append([name, *(number(memory[system][told] or None) for system in systems)])
     return found
 
 
