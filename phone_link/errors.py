@@ -7,6 +7,7 @@ from __future__ import annotations
 
 CKR_KEY_HANDLE_INVALID = 0x60
 CKR_ENCRYPTED_DATA_INVALID = 0x40
+CKR_FUNCTION_CANCELED = 0x50
 CKR_PIN_INCORRECT = 0xA0
 CKR_PIN_LOCKED = 0xA4
 CKR_USER_NOT_LOGGED_IN = 0x101
@@ -123,7 +124,7 @@ class UnknownPhone(LinkError):
 
 
 class PairingRefused(LinkError):
-    """One of the users did not agree, or the phone does not accept pairing now."""
+    """One of the users did not agree or answer, or the phone does not accept pairing now."""
 
     hint = "the phone must be waiting for a new computer (phonevault-phone serve … asks on its screen, and takes no answer for no)"
 

@@ -8,13 +8,14 @@ from phone_link.at.client import Commander
 from phone_link.at.cme import check
 from phone_link.at.codec import parse_values, quote
 from phone_link.at.types import Argument
-from phone_link.errors import PairingRefused, ProtocolError, UserRefused
+from phone_link.errors import CKR_FUNCTION_CANCELED, PairingRefused, PhoneError, ProtocolError, UserRefused
 from phone_link.pairing.code import NONCE_BYTES, commitment, fresh_nonce, pairing_code
 from phone_link.pairing.names import checked_name
 
 STEP_TIMEOUT_S = 10.0
 CONSENT_TIMEOUT_S = 120.0
 """How long the phone's user may take to compare the digits."""
+_IN_TIME = "pair again, and answer on the phone while it asks (45 s): are the six digits the same?"
 
 
 def agree(
@@ -29,7 +30,7 @@ def agree(
         confirm: shows the six digits to the computer's user; True if the phone shows the same.
 
     Raises:
-        PairingRefused: one of the users did not agree.
+        PairingRefused: one of the users did not agree, or the phone's did not answer in time.
         PairingMismatch: the phone found the commitment wrong.
         LinkError: the link failed.
     """
@@ -48,6 +49,10 @@ def agree(
         check(commander.command("*PPAIR=3", CONSENT_TIMEOUT_S))
     except UserRefused:
         raise PairingRefused("pairing was refused on the phone") from None
+    except PhoneError as error:
+        if error.ckr != CKR_FUNCTION_CANCELED:
+            raise
+        raise PairingRefused("nobody answered on the phone in time", hint=_IN_TIME) from None
     return phone_name
 
 

@@ -6,7 +6,13 @@ from typing import Protocol
 
 from phone_link.at.codec import quote
 from phone_link.at.types import Command, Form, Response
-from phone_link.errors import CKR_PAIRING_MISMATCH, PhoneError, ProtocolError, UserRefused
+from phone_link.errors import (
+    CKR_FUNCTION_CANCELED,
+    CKR_PAIRING_MISMATCH,
+    PhoneError,
+    ProtocolError,
+    UserRefused,
+)
 from phone_link.pairing.code import COMMITMENT_BYTES, commitment_fits, fresh_nonce, pairing_code
 from phone_link.pairing.names import checked_name
 
@@ -24,8 +30,8 @@ class PairingHooks(Protocol):
     def show(self, code: str, computer_name: str) -> None:
         """Show the six digits and begin to ask the user; return at once."""
 
-    def confirmed(self) -> bool:
-        """Wait for the user's decision (bounded); False if refused or out of time."""
+    def confirmed(self) -> bool | None:
+        """Wait for the user's decision (bounded); None if there was none in time."""
 
     def store(self, static_public: bytes, computer_name: str) -> None:
         """Remember the computer: both users agreed."""
@@ -75,7 +81,10 @@ class PhonePairing:
 
     def _agree(self, command: Command) -> Response:
         command.expect_arguments(1, 1)
-        if not self._hooks.confirmed():
+        agreed = self._hooks.confirmed()
+        if agreed is None:
+            raise PhoneError(CKR_FUNCTION_CANCELED, "nobody compared the digits on the phone in time")
+        if not agreed:
             raise UserRefused("pairing was refused on the phone")
         self._hooks.store(self._static_public, self._computer_name)
         return Response()

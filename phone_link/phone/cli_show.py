@@ -96,7 +96,11 @@ def _readable(facts: dict[str, Any]) -> str:
     from phone_link.phone.display import printable
 
     tries = facts["pin_tries_left"]
-    blocked = "blocked: phonevault-phone unblock" if tries == 0 else f"{tries} tries left"
+    blocked = (
+        "blocked: phonevault-phone unblock"
+        if tries == 0
+        else f"{tries} {'try' if tries == 1 else 'tries'} left"
+    )
     lines = [f"phone: {printable(facts['name'], 64)}", f"PIN: {blocked}"]
     lines += [
         f"key: {printable(k['label'], 64)}, RSA {k['bits']}, {k['policy']}, SHA-256 {k['fingerprint']}"

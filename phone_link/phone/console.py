@@ -93,10 +93,10 @@ class Console:
         taken = self._is_yes(typed)
         return Answer(taken, "taken by the user" if taken else "refused on the phone")
 
-    def compare_code(self, code: str, computer: str) -> bool:
-        """Ask whether the computer shows the same six digits."""
+    def compare_code(self, code: str, computer: str) -> bool | None:
+        """Ask whether the computer shows the same six digits; None if nobody answers."""
         typed = self._ask(f"does {computer} show {code}? [y/N] ")
-        return typed is not None and self._is_yes(typed)
+        return None if typed is None else self._is_yes(typed)
 
     def compare_bluetooth(self, code: str, computer: str) -> bool:
         """Ask whether the computer shows the same six digits of Bluetooth's own pairing."""

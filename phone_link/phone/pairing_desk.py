@@ -10,7 +10,8 @@ from phone_link.phone.log import Event, LogEntry
 from phone_link.phone.store import Store
 from phone_link.phone.store_format import Peer
 
-CompareCode = Callable[[str, str], bool]
+CompareCode = Callable[[str, str], bool | None]
+"""Asks whether a computer shows these digits; None if nobody answered."""
 DECISION_TIMEOUT_S = 60.0
 
 
@@ -36,7 +37,7 @@ class PairingDesk:
         self._record = record
         self._phone_name = phone_name
         self._computer = ""
-        self._agreed = False
+        self._agreed: bool | None = None
         self._decided = threading.Event()
 
     @property
@@ -55,14 +56,13 @@ class PairingDesk:
         self._agreed = self._compare(shown, self._computer)
         self._decided.set()
 
-    def confirmed(self) -> bool:
+    def confirmed(self) -> bool | None:
         """Wait for the user's decision; record a refusal."""
-        in_time = self._decided.wait(DECISION_TIMEOUT_S)
-        if in_time and self._agreed:
-            return True
-        detail = "refused on the phone" if in_time else "no answer"
-        self._record(LogEntry(Event.PAIRING_REFUSED, self._computer, detail=detail))
-        return False
+        agreed = self._agreed if self._decided.wait(DECISION_TIMEOUT_S) else None
+        if not agreed:
+            detail = "no answer" if agreed is None else "refused on the phone"
+            self._record(LogEntry(Event.PAIRING_REFUSED, self._computer, detail=detail))
+        return agreed
 
     def store(self, static_public: bytes, computer_name: str) -> None:
         """Remember the computer."""

@@ -161,7 +161,10 @@ class TreeCheck:
         directory.names_lost = True
         self._telling.tell(
             place,
-            Flaw(flaw.code, "; ".join(filter(None, (flaw.detail, f"{count} names lost")))),
+            Flaw(
+                flaw.code,
+                "; ".join(filter(None, (flaw.detail, f"{count} {'name' if count == 1 else 'names'} lost"))),
+            ),
             lambda: self._telling.mending.furnish_anew(directory),
         )
 

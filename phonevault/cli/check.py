@@ -14,7 +14,7 @@ import click
 from phonevault.cli.holding import hold_or_say_where
 from phonevault.cli.info import NO_INTEGRITY
 from phonevault.cli.opening import check_one_way, opened_vault, opening_options
-from phonevault.cli.output import printable, say, show_json, warn
+from phonevault.cli.output import counted, printable, say, show_json, warn
 from phonevault.cli.progress import Rate, rate_shown
 from phonevault.cli.where import Given, vault_argument
 from phonevault.errors import EXIT_REPAIRED, VaultInUse, VaultNotWhole
@@ -183,13 +183,9 @@ def _as_json(
 def _summary(cipher: str, counts: Counts, rate: Rate) -> None:
     if cipher == NO_INTEGRITY:
         say(f"{cipher} has no integrity: whether contents were changed cannot be checked")
-    found = f"{_number(counts.problems, 'problem')}, {_number(counts.notes, 'note')}"
+    found = f"{counted(counts.problems, 'problem')}, {counted(counts.notes, 'note')}"
     repaired = f", {counts.repaired} repaired" if counts.repaired else ""
-    say(f"{found}{repaired}: {counts.directories:,} directories, {rate.text()}")
-
-
-def _number(count: int, what: str) -> str:
-    return f"{count:,} {what}" if count == 1 else f"{count:,} {what}s"
+    say(f"{found}{repaired}: {counted(counts.directories, 'directory', 'directories')}, {rate.text()}")
 
 
 def _end(counts: Counts, *, repair: bool) -> None:
@@ -200,6 +196,6 @@ def _end(counts: Counts, *, repair: bool) -> None:
         hint = (
             "each finding says what to do" if repair else "each finding says what to do; --repair mends some"
         )
-        raise VaultNotWhole(f"{_number(counts.problems_left, 'problem')} {left}{how}", hint)
+        raise VaultNotWhole(f"{counted(counts.problems_left, 'problem')} {left}{how}", hint)
     if counts.problems:
         raise click.exceptions.Exit(EXIT_REPAIRED)

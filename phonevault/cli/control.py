@@ -25,7 +25,7 @@ def status(as_json: bool) -> None:
         show_json(found)
     elif found:
         columns = ("folder", "state", "phone", "vault", "pid", "")
-        show_table(columns, [_row(mount) for mount in found])
+        show_table(columns, [_row(mount) for mount in found], prose=True)
     elif sys.stdout.isatty():
         say("nothing is mounted")
 
@@ -41,6 +41,8 @@ def _remarks(mount: dict[str, Any]) -> list[str]:
         return ["its daemon has ended; `phonevault unmount` removes the mount"]
     if mount["state"] == "unreachable":
         return ["its daemon does not answer here; mounted with another XDG_RUNTIME_DIR?"]
+    if mount["state"] == client.SILENT:
+        return ["its daemon does not answer"]
     remarks = []
     if mount["cause"]:
         remarks.append(mount["cause"])

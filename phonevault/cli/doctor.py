@@ -62,7 +62,7 @@ def _show(findings: list[Finding]) -> None:
         rows.append((one.check, one.status.value, one.found))
         if one.advice:
             rows.append(("", "", f"→ {one.advice}"))
-    show_table(("check", "status", "found"), rows)
+    show_table(("check", "status", "found"), rows, prose=True)
 
 
 def _count(number: int) -> str:
@@ -99,7 +99,11 @@ def _mounts_by_phone() -> dict[str, str]:
     if not runtime_path().exists():
         return {}
     try:
-        return {str(mount.status.get("phone")): mount.mountpoint for mount in find_mounts() if mount.alive}
+        return {
+            str(mount.status.get("phone")): mount.mountpoint
+            for mount in find_mounts()
+            if mount.status["phone"]
+        }
     except SettingsError:  # not private: the check of the directories says so
         return {}
 

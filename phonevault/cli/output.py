@@ -11,6 +11,11 @@ _NO_BYTES = re.compile("[\ud800-\udc7f\udd00-\udfff]")
 """Surrogates that stand for no byte of a file name (PEP 383)."""
 
 
+_ANY_WIDTH = 1 << 16
+_PROSE_WIDTH = 30
+"""The least room for a column of prose, in characters."""
+
+
 def say(text: str) -> None:
     """A result, on standard output."""
     _write(sys.stdout, text + "\n")
@@ -53,24 +58,55 @@ def _write(stream: TextIO, text: str) -> None:
     stream.flush()
 
 
-def show_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """A table: drawn on a terminal, else one line a row with tabs between the cells."""
+def show_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, prose: bool = False) -> None:
+    """A table: drawn on a terminal that is wide enough, as a list on another, else one line a row with tabs between the cells.
+
+    Args:
+        columns: their heads.
+        rows: their cells.
+        prose: the last column is text that may be wrapped between words; no other cell ever is, so that it can be copied.
+    """
     cells = [[printable(cell) for cell in row] for row in rows]
     if not sys.stdout.isatty():
         for row in cells:
             say("\t".join(row))
         return
     from rich.box import SIMPLE_HEAD
+    from rich.cells import cell_len
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
-    for column in columns:
-        table.add_column(column, overflow="fold")
+    for number, column in enumerate(columns, 1):
+        table.add_column(column, no_wrap=not prose or number < len(columns))
     for row in cells:
         table.add_row(*(Text(cell) for cell in row))
-    Console().print(table)
+    console = Console()
+    width = table.__rich_measure__(console, console.options.update(max_width=_ANY_WIDTH)).maximum
+    if prose:
+        longest = max((cell_len(row[-1]) for row in cells), default=0)
+        width -= max(0, longest - _PROSE_WIDTH)
+    if width > console.width:
+        _show_list(columns, cells)
+    else:
+        console.print(table)
+
+
+def _show_list(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Each cell on a line of its own."""
+    width = max(map(len, columns))
+    for number, row in enumerate(rows):
+        if number:
+            say("")
+        for column, cell in zip(columns, row, strict=True):
+            if cell:
+                say(f"{column:{width}}  {cell}")
+
+
+def counted(count: int, one: str, many: str = "") -> str:
+    """A number and what it counts; `many` is `one` and an s if it is left out."""
+    return f"{count:,} {one if count == 1 else many or one + 's'}"
 
 
 def printable(text: str) -> str:

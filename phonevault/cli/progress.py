@@ -7,6 +7,8 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 
+from phonevault.cli.output import counted
+
 _PLAIN_INTERVAL_S = 10.0
 _LOOK_INTERVAL_S = 0.2
 _MEGA = 1_000_000
@@ -44,7 +46,7 @@ class Rate:
         files, count = self._done()
         elapsed_s = max(self.seconds, 0.001)
         return (
-            f"{files:,} files, {count / _MEGA:,.1f} MB in {elapsed_s:,.1f} s "
+            f"{counted(files, 'file')}, {count / _MEGA:,.1f} MB in {elapsed_s:,.1f} s "
             f"({files / elapsed_s:,.0f} files/s, {count / _MEGA / elapsed_s:,.0f} MB/s)"
         )
 

@@ -235,7 +235,8 @@ def _lock_folders(outcome: _Outcome) -> tuple[list[str], PhonevaultError | None]
     failed: PhonevaultError | None = None
     for mount in client.find_mounts():
         status = mount.status
-        is_its = str(status.get("phone_key") or "").startswith(outcome.lost.fingerprint)
+        # Of a silent daemon nobody knows: it is told, and if it does not lock, that is an error.
+        is_its = mount.silent or str(status.get("phone_key") or "").startswith(outcome.lost.fingerprint)
         if not mount.alive or mount.vault != str(outcome.place.vault) or not is_its:
             continue
         if status["state"] == "unlocked" and not status["bound_to_phone"]:

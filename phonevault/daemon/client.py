@@ -19,7 +19,10 @@ from phonevault.paths import control_socket_name, runtime_dir
 CONNECT_TIMEOUT_S = 5
 ANSWER_TIMEOUT_S = 90.0
 """Longer than a phone's user may take to agree."""
+STATUS_TIMEOUT_S = 2.0
+"""A daemon says at once how it is, whatever it is doing."""
 END_TIMEOUT_S = 15.0
+SILENT = "silent"
 _TIMEVAL = struct.Struct("@ll")
 _UCRED = struct.Struct("iII")
 
@@ -31,15 +34,19 @@ class Found:
     Attributes:
         mountpoint: Canonical path.
         vault: The vault's path.
-        alive: Whether its daemon answers.
-        status: What the daemon says (the object of `status --json`); for a dead mount what is known without
-        it.
+        alive: Whether it has a daemon here: one that answers, or one that is silent.
+        status: What the daemon says (the object of `status --json`); without an answer what is known otherwise.
     """
 
     mountpoint: str
     vault: str
     alive: bool
     status: dict[str, Any]
+
+    @property
+    def silent(self) -> bool:
+        """Whether the daemon is there and did not say in time how it is."""
+        return bool(self.status["state"] == SILENT)
 
 
 def call(mountpoint: str, request: Request, secret: bytearray | None = None) -> Answer:
@@ -74,17 +81,24 @@ def call_and_await_end(mountpoint: str, request: Request) -> Answer:
 
 
 def find_mounts() -> list[Found]:
-    """Return the mounts of this user: those with a living daemon, and dead ones of the mount table."""
+    """Return the mounts of this user: those with a daemon, and dead ones of the mount table."""
     directory = runtime_dir()
     found: dict[str, Found] = {}
+    silent = set()
     for name in sorted(os.listdir(directory)):
         if name.endswith(".sock"):
-            status = _status_of(directory, name)
+            try:
+                status = _status_of(directory, name)
+            except TimeoutError:
+                silent.add(name)
+                continue
             if status is not None:
                 found[status["mountpoint"]] = Found(status["mountpoint"], status["vault"], True, status)
     for entry in _own_mounts():
         if entry.mountpoint not in found:
-            found[entry.mountpoint] = Found(entry.mountpoint, entry.source, False, _without_daemon(entry))
+            is_silent = control_socket_name(entry.mountpoint) in silent
+            status = _without_answer(entry, is_silent)
+            found[entry.mountpoint] = Found(entry.mountpoint, entry.source, is_silent, status)
     return sorted(found.values(), key=lambda mount: mount.mountpoint)
 
 
@@ -94,9 +108,9 @@ def resolve(path: str) -> str:
     return canonical_mountpoint(path, known)
 
 
-def _without_daemon(entry: MountEntry) -> dict[str, Any]:
+def _without_answer(entry: MountEntry, is_silent: bool) -> dict[str, Any]:
     """What is known of a mount whose daemon does not answer here."""
-    state = "dead" if is_dead(entry.mountpoint) else "unreachable"
+    state = SILENT if is_silent else "dead" if is_dead(entry.mountpoint) else "unreachable"
     fixed = {"vault": entry.source, "mountpoint": entry.mountpoint, "state": state}
     return {**fixed, "phone": None, "pid": None}
 
@@ -106,10 +120,19 @@ def _own_mounts() -> list[MountEntry]:
 
 
 def _status_of(directory: Path, name: str) -> dict[str, Any] | None:
+    """What the daemon behind a socket says, or None if there is none.
+
+    Raises:
+        TimeoutError: There is one, and it does not answer.
+    """
     try:
-        with _open(directory, name) as connection:
-            status = _exchange(connection, Request("status"), None)
-    except (OSError, ControlError, ReportedError):
+        with _open(directory, name, STATUS_TIMEOUT_S) as connection:
+            status = _exchange(connection, Request("status"), None, STATUS_TIMEOUT_S)
+    except BlockingIOError:
+        raise TimeoutError from None  # its backlog is full
+    except (OSError, ControlError, ReportedError) as error:
+        if isinstance(error.__cause__, TimeoutError):
+            raise error.__cause__ from None
         return None  # of a daemon that died or is just ending; a dead mount is found in the mount table
     if isinstance(status.get("mountpoint"), str) and isinstance(status.get("vault"), str):
         return status
@@ -132,15 +155,15 @@ def _connect(mountpoint: str) -> socket.socket:
         raise ControlError(f"the mount daemon of {mountpoint} does not answer: {error.strerror}") from error
 
 
-def _open(directory: Path, name: str) -> socket.socket:
+def _open(directory: Path, name: str, timeout_s: float = CONNECT_TIMEOUT_S) -> socket.socket:
     """Connect through a descriptor of the directory: the path may be longer than a socket's name can be."""
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     folder = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         # A socket with a Python timeout is non-blocking and does not wait for a place in a full backlog.
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, _TIMEVAL.pack(CONNECT_TIMEOUT_S, 0))
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, _TIMEVAL.pack(int(timeout_s), 0))
         connection.connect(f"/proc/self/fd/{folder}/{name}")
-        connection.settimeout(CONNECT_TIMEOUT_S)
+        connection.settimeout(timeout_s)
     except BaseException:
         connection.close()
         raise
@@ -149,13 +172,18 @@ def _open(directory: Path, name: str) -> socket.socket:
     return connection
 
 
-def _exchange(connection: socket.socket, request: Request, secret: bytearray | None) -> Answer:
+def _exchange(
+    connection: socket.socket,
+    request: Request,
+    secret: bytearray | None,
+    timeout_s: float = ANSWER_TIMEOUT_S,
+) -> Answer:
     line = bytearray()
     try:
         connection.sendall(protocol.encode_request(request))
         if secret:
             connection.sendall(secret)
-        connection.settimeout(ANSWER_TIMEOUT_S)
+        connection.settimeout(timeout_s)
         while not line.endswith(b"\n"):
             piece = connection.recv(65536)
             if not piece or len(line) > protocol.MAX_ANSWER_BYTES:

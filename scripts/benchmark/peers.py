@@ -46,43 +46,37 @@ class Securefs(System):
         return package_version("securefs")
 
 
-class Encfs(System):
+class _MadeByMounting(System):
+    """Makes its folder when it is mounted for the first time; the passphrase comes on standard input."""
+
+    options: tuple[str, ...] = ()
+
+    def create(self) -> None:
+        self.cipher.mkdir()
+        self.secret.write_text(secrets.token_hex())
+        self.mount()
+        self.unmount()
+
+    def mount(self) -> None:
+        words = (self.name, *self.options, str(self.cipher), str(self.mountpoint))
+        self._run(*words, text=self.secret.read_text() + "\n")
+        wait_for_mount(self.mountpoint)
+
+    def version(self) -> str:
+        return package_version(self.name)
+
+
+class Encfs(_MadeByMounting):
     """AES-CBC with 192 bits and no integrity, as its standard mode is; C++."""
 
     name = "encfs"
-
-    def create(self) -> None:
-        self.cipher.mkdir()
-        self.secret.write_text(secrets.token_hex())
-        self.mount()
-        self.unmount()
-
-    def mount(self) -> None:
-        words = ("--standard", "--stdinpass", str(self.cipher), str(self.mountpoint))
-        self._run("encfs", *words, text=self.secret.read_text() + "\n")
-        wait_for_mount(self.mountpoint)
-
-    def version(self) -> str:
-        return package_version("encfs")
+    options = ("--standard", "--stdinpass")
 
 
-class Cryfs(System):
+class Cryfs(_MadeByMounting):
     """XChaCha20-Poly1305 in blocks of 16 KiB, files and directories spread over them; C++."""
 
     name = "cryfs"
-
-    def create(self) -> None:
-        self.cipher.mkdir()
-        self.secret.write_text(secrets.token_hex())
-        self.mount()
-        self.unmount()
-
-    def mount(self) -> None:
-        self._run("cryfs", str(self.cipher), str(self.mountpoint), text=self.secret.read_text() + "\n")
-        wait_for_mount(self.mountpoint)
-
-    def version(self) -> str:
-        return package_version("cryfs")
 
 
 ALL: tuple[type[System], ...] = (Phonevault, PhonevaultXts, Gocryptfs, Securefs, Encfs, Cryfs, Plain)

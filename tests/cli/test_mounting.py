@@ -317,6 +317,24 @@ def test_a_mount_of_another_runtime_directory_is_left_alone(mounted: Computer) -
     mounted.run("unmount", mounted.place)
 
 
+def test_a_daemon_that_does_not_answer_is_told_soon_and_not_left_out_of_a_lock(computer: Computer) -> None:
+    computer.mount("--recovery-file", computer.code_file)
+    os.kill(pid := computer.status()["pid"], signal.SIGSTOP)
+    try:
+        assert computer.status()["state"] == "silent"
+        assert (
+            f"{computer.place}\tsilent\t–\t{computer.vault}\t–\tits daemon" in computer.run("status").stdout
+        )
+        locking = computer.start("lock", "--all")
+        with pytest.raises(subprocess.TimeoutExpired):
+            locking.wait(3)  # longer than `status` waits
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    assert locking.communicate(timeout=30)[0] == f"locked {computer.place}\n"
+    assert computer.status()["state"] == "locked"
+    computer.run("unmount", computer.place)
+
+
 def test_in_the_foreground_until_interrupted(computer: Computer) -> None:
     program = computer.start(
         "mount", computer.vault, computer.place, "--foreground", "--recovery-file", computer.code_file

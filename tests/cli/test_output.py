@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 
 import pytest
 from support.computer import Computer
@@ -28,6 +29,31 @@ def test_json_keeps_every_value_and_is_printable(capsys: pytest.CaptureFixture[s
     assert json.loads(shown) == value
     assert all(char.isprintable() or char == "\n" for char in shown)
     assert "ü" in shown
+
+
+@pytest.mark.parametrize("columns", [20, 60, 200])
+def test_no_cell_of_a_table_is_broken(
+    columns: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", str(columns))
+    monkeypatch.setenv("TERM", "xterm")
+    path = f"/home/somebody/{'a long name ' * 6}電/v[bold]"
+    output.show_table(("folder", "state", ""), [(path, "locked", "by user"), ("/short", "dead", "")])
+    shown = re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out)
+    lines = [line.rstrip() for line in shown.splitlines()]
+    if columns == 200:
+        assert lines[1].split() == ["folder", "state"]
+        assert any(re.match(rf" *{re.escape(path)} +locked", line) for line in lines)
+    else:
+        assert lines == [
+            f"folder  {path}",
+            "state   locked",
+            "        by user",
+            "",
+            "folder  /short",
+            "state   dead",
+        ]
 
 
 def test_a_path_that_is_no_text_where_the_locale_is_strict(computer: Computer) -> None:

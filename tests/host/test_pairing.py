@@ -105,7 +105,15 @@ def test_the_computers_user_says_no(rsa_key, identity):
 def test_the_phones_user_says_no(rsa_key, identity):
     phone = ScriptedPhone(rsa_key)
     phone.user_agrees = False
-    with pytest.raises(PairingRefused, match="on the phone"):
+    with pytest.raises(PairingRefused, match="refused on the phone"):
+        run_pair(phone, identity)
+    assert phone.peers == {} and phone.commands == []
+
+
+def test_nobody_answers_on_the_phone(rsa_key, identity):
+    phone = ScriptedPhone(rsa_key)
+    phone.user_agrees = None
+    with pytest.raises(PairingRefused, match="nobody answered"):
         run_pair(phone, identity)
     assert phone.peers == {} and phone.commands == []
 

@@ -100,6 +100,7 @@ def test_no_answer_in_time_is_no() -> None:
     try:
         answer = terminal.console.approve(QUESTION)
         assert not answer.granted and answer.how == "no answer"
+        assert terminal.console.compare_code("123 456", "desktop") is None
         terminal.type("y\n")  # too late: it is a command now, and consent to nothing
         terminal.wait(lambda: terminal.commands == ["y"])
     finally:

@@ -34,7 +34,7 @@ class ScriptedPhone:
         self.peers: dict[bytes, bytes] = {}
         self.logged_in = True
         self.named_by_number = False
-        self.user_agrees = True
+        self.user_agrees: bool | None = True
         self.accepts_pairing = True
         self.code = ""
         self.computer_name = ""
@@ -63,7 +63,7 @@ class ScriptedPhone:
     def show(self, code: str, computer_name: str) -> None:
         self.code, self.computer_name = code, computer_name
 
-    def confirmed(self) -> bool:
+    def confirmed(self) -> bool | None:
         return self.user_agrees
 
     def store(self, static_public: bytes, computer_name: str) -> None:

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import socket
-import threading
-from collections import deque
 
-from phone_link.errors import LinkClosed, LinkTimeout
 from phone_link.transport.base import Stream, TransportOptions
 from phone_link.transport.bluez.answers import RemoteError
 from phone_link.transport.bluez.bus import Bus
@@ -16,13 +13,12 @@ from phone_link.transport.bluez.session import explained
 from phone_link.transport.bluez.stream import rfcomm_stream
 from phone_link.transport.bluez.window import PairingWindow
 from phone_link.transport.descriptor import DescriptorStream
+from phone_link.transport.queued import QueuedListener
 
-MAX_WAITING = 8
-"""Connections nobody has accepted yet; more are sent away."""
 _GONE = "the Bluetooth service of this phone is gone"
 
 
-class BluezListener:
+class BluezListener(QueuedListener[Stream]):
     """See `phone_link.transport.base.Listener`. A computer that comes back replaces its former connection.
 
     Args:
@@ -37,10 +33,8 @@ class BluezListener:
     """
 
     def __init__(self, options: TransportOptions) -> None:
-        self._changed = threading.Condition()
-        self._waiting: deque[Stream] = deque()
+        super().__init__()
         self._streams: dict[str, DescriptorStream] = {}
-        self._closed: str | None = None
         self._released = False
         with explained("this phone"):
             self._bus = Bus()
@@ -55,16 +49,6 @@ class BluezListener:
                 self._bus.close()
                 raise
         self._bus.on_lost(self._lose)
-
-    def accept(self, timeout_s: float | None) -> Stream:
-        """See `Listener.accept`."""
-        with self._changed:
-            self._changed.wait_for(lambda: self._waiting or self._closed is not None, timeout_s)
-            if self._closed is not None:
-                raise LinkClosed(self._closed)
-            if not self._waiting:
-                raise LinkTimeout("nobody connected in time")
-            return self._waiting.popleft()
 
     def let_pair(self, seconds: int) -> None:
         """Let computers find this phone and pair with it for so long.
@@ -95,11 +79,6 @@ class BluezListener:
         self._window.close()
         self._bus.close()
 
-    def _finish(self, reason: str) -> None:
-        with self._changed:
-            self._closed = self._closed or reason
-            self._changed.notify_all()
-
     # Called by the bus
 
     def _lose(self) -> None:
@@ -107,7 +86,7 @@ class BluezListener:
 
     def _take(self, device: str, sock: socket.socket) -> bool:
         with self._changed:
-            if self._closed is not None or len(self._waiting) >= MAX_WAITING:
+            if not self._welcome():
                 return False
             former = self._streams.get(device)
             stream = rfcomm_stream(sock, lambda: self._forget(device, stream))

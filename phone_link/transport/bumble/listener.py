@@ -6,26 +6,24 @@ import asyncio
 import contextlib
 import socket
 import threading
-from collections import deque
 
 from bumble import core, rfcomm, utils
 
-from phone_link.errors import LinkClosed, LinkError, LinkTimeout
+from phone_link.errors import LinkError
 from phone_link.transport.base import TransportOptions
 from phone_link.transport.bluetooth_uuid import SERVICE_UUID
 from phone_link.transport.bumble.device import DEVICE_NAME, BondingDevice, power_on
 from phone_link.transport.bumble.rfcomm import FRAME_BYTES, EncryptedServer, FlowDlc
 from phone_link.transport.bumble.stream import BumbleStream, run_briefly
 from phone_link.transport.link_keys import LinkKeyStore
+from phone_link.transport.queued import QueuedListener
 
 SERVICE_RECORD_HANDLE = 0x00010001
 START_TIMEOUT_S = 5.0
 STOP_TIMEOUT_S = 0.45
-MAX_WAITING = 8
-"""Connections nobody has accepted yet; more are sent away."""
 
 
-class BumbleListener:
+class BumbleListener(QueuedListener[BumbleStream]):
     """See `phone_link.transport.base.Listener`.
 
     A computer that comes back replaces its own former connection, noticed as lost or not.
@@ -39,11 +37,9 @@ class BumbleListener:
     """
 
     def __init__(self, sock: socket.socket, options: TransportOptions) -> None:
+        super().__init__()
         self._options = options
-        self._changed = threading.Condition()
-        self._waiting: deque[BumbleStream] = deque()
         self._streams: set[BumbleStream] = set()
-        self._closed: str | None = None
         self._device: BondingDevice | None = None
         self._transport: asyncio.Transport | None = None
         self._loop = asyncio.new_event_loop()
@@ -61,22 +57,11 @@ class BumbleListener:
             sock.close()
             raise
 
-    def accept(self, timeout_s: float | None) -> BumbleStream:
-        """See `Listener.accept`."""
-        with self._changed:
-            self._changed.wait_for(lambda: self._waiting or self._closed is not None, timeout_s)
-            if self._closed is not None:
-                raise LinkClosed(self._closed)
-            if not self._waiting:
-                raise LinkTimeout("nobody connected in time")
-            return self._waiting.popleft()
-
     def close(self) -> None:
         """See `Listener.close`. Open streams end too: without the adapter there is no link."""
         with self._changed:
             already = self._closed is not None and not self._thread.is_alive()
-            self._closed = self._closed or "the listener is closed"
-            self._changed.notify_all()
+            self._finish("the listener is closed")
         if already:
             return
         run_briefly(self._loop, self._stop, STOP_TIMEOUT_S)
@@ -139,7 +124,7 @@ class BumbleListener:
                 if stream.connection.peer_address == connection.peer_address
             ]
             stream = BumbleStream(dlc, connection, self._loop, self._forget)
-            welcome = self._closed is None and len(self._waiting) < MAX_WAITING
+            welcome = self._welcome()
             self._streams.add(stream)
             if welcome:
                 self._waiting.append(stream)
@@ -157,8 +142,7 @@ class BumbleListener:
 
     def _on_lost(self) -> None:
         with self._changed:
-            self._closed = self._closed or "the Bluetooth adapter is gone"
-            self._changed.notify_all()
+            self._finish("the Bluetooth adapter is gone")
             streams = list(self._streams)
         for stream in streams:
             stream.end()
