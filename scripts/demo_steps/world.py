@@ -80,7 +80,13 @@ class World:
 
     def close(self) -> None:
         """Unmounts what is mounted, ends what runs, removes the directory. Another Ctrl-C does not stop it."""
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+        try:
+            self._close()
+        finally:
+            signal.signal(signal.SIGINT, before)
+
+    def _close(self) -> None:
         for mountpoint in self.mounts():
             subprocess.run(["fusermount3", "-u", "-z", str(mountpoint)], check=False, capture_output=True)
         for program in reversed(self._programs):

@@ -54,8 +54,9 @@ class OnTerminal:
 
     def wait(self) -> int:
         """Reads to the end and returns the exit code."""
-        while self._read(30):
-            continue
+        deadline = time.monotonic() + 60
+        while self._read(1):
+            assert time.monotonic() < deadline, self.screen
         return self.process.wait(30)
 
     def _read(self, timeout_s: float) -> bool:
