@@ -101,6 +101,8 @@ class Nothing:
         return True
 
 
+PASSING_S = 1.0
+"""How long a mount may be in use by nobody who can be named: a look in passing, a file that is just being closed."""
 GiveKeys = Callable[[Any], None]
 """Gives the file system its keys from an opened vault; the caller wipes the vault's own."""
 
@@ -176,10 +178,15 @@ class Volume:
         from phonevault.fuse import errors as fuse_errors
         from phonevault.fuse import mount as fuse_mount
 
-        try:
-            fuse_mount.unmount(Path(self._mountpoint), lazy=lazy)
-        except fuse_errors.MountBusy:
-            raise busy_error(self._mountpoint, holders_of(self._mountpoint)) from None
+        deadline_s = time.monotonic() + PASSING_S
+        while True:
+            try:
+                return fuse_mount.unmount(Path(self._mountpoint), lazy=lazy)
+            except fuse_errors.MountBusy:
+                holders = holders_of(self._mountpoint)
+                if holders or time.monotonic() >= deadline_s:
+                    raise busy_error(self._mountpoint, holders) from None
+            time.sleep(0.05)
 
 
 def busy_error(mountpoint: str, holders: list[Holder]) -> MountBusy:

@@ -69,7 +69,7 @@ def codes(found: dict[str, Any]) -> list[str]:
 
 def test_a_new_vault_is_whole_and_nothing_is_changed(computer: Computer) -> None:
     before = snapshot(computer.vault)
-    assert check(computer).startswith("0 problems, 0 notes: 1 directories, 0 files")
+    assert check(computer).startswith("0 problems, 0 notes: 1 directory, 0 files")
     found = report(computer)
     assert (found["clean"], found["integrity"], found["cipher"]) == (True, True, "aes-256-gcm")
     assert found["counts"]["directories"] == 1 and found["findings"] == []

@@ -380,6 +380,7 @@ def test_every_code_of_the_tree_has_its_damage() -> None:
     elsewhere = {
         Code.HEADER_COPY_MISSING, Code.HEADER_COPY_DAMAGED, Code.HEADER_COPIES_DIFFER, Code.HEADER_COPY_OLD,
         Code.JOURNAL_PENDING, Code.JOURNAL_USELESS, Code.JOURNAL_FOREIGN, Code.JOURNAL_FAILED,
+        Code.ROTATION_UNDER_WAY, Code.ROTATION_PENDING, Code.ROTATION_LEFTOVER, Code.ROTATION_FAILED,
         Code.NOT_CHECKED, Code.READ_ERROR, Code.DIRECTORY_REPEATED,
     }  # fmt: skip
     assert covered | elsewhere == set(Code) == set(KINDS)
