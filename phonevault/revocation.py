@@ -10,19 +10,19 @@ import contextlib
 import dataclasses
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from keyslots import store
 from keyslots.derive import header_key
-from keyslots.edit import with_slots
-from keyslots.envelope import MAX_FILE_BYTES, encode_file, parse_file
-from keyslots.epochs import begin_epoch
-from keyslots.errors import HeaderDamaged, HeaderTampered, HeaderTooNew, LastSlot
-from keyslots.header import Header, Slot, phone_parts
+from keyslots.edit import rewrap_slot, with_slots
+from keyslots.envelope import MAX_FILE_BYTES, encode_file, parse_file, verify_mac
+from keyslots.epochs import begin_content_epoch, begin_epoch
+from keyslots.errors import HeaderChanged, HeaderDamaged, HeaderTampered, HeaderTooNew, LastSlot
+from keyslots.header import VMK_BYTES, Header, Slot, phone_parts
+from keyslots.secret import Secret
 from keyslots.slots.phones import PhonesKem
-from phonevault.errors import RotationUnderWay
 
 if TYPE_CHECKING:
     from keyslots.place import Place
@@ -69,23 +69,25 @@ def _without(slot: Slot, fingerprint: str) -> Slot | None:
     return dataclasses.replace(slot, kem=PhonesKem(kem.threshold, rest, ()))
 
 
-def take_out(opened: OpenedVault, fingerprint: str) -> OpenedVault:
+def take_out(opened: OpenedVault, fingerprint: str, *, content: bool = False) -> OpenedVault:
     """Write a header without a phone and with a new volume key, in one step.
 
     Its slots go; one that several phones open together stays for the others, if enough of them are left.
 
-    A rotation that was under way began with the phone's slots, so its volume key is not new enough: there is one more.
+    A rotation that was under way began with the phone's slots, so its volume key is not new enough: there is one more. Where
+    everything is being encrypted anew there can be none before that has ended: then the header is without the phone, and has the keys
+    that it had.
 
     Args:
         opened: the vault, opened by another way.
         fingerprint: of the phone's RSA key, hex.
+        content: the new volume key is one under which everything is encrypted anew.
 
     Returns:
         The vault as it is then, for the caller to wipe; ``opened`` itself if the phone has no slot in it.
 
     Raises:
         LastSlot: the phone opened it, or nobody else is left.
-        RotationUnderWay: one of contents is.
         OtherVault: the header does not open this tree.
         HeaderChanged, HeaderBusy, HeaderWriteFailed, BadParameter: as for `keyslots.store.save`. Nothing has changed then.
     """
@@ -100,23 +102,55 @@ def take_out(opened: OpenedVault, fingerprint: str) -> OpenedVault:
             "the phone opened the vault for this command: no other slot is known to work",
             hint="open it by another way: --phone, --passphrase-file or --recovery-file",
         )
-    if opened.header.rotates_contents:
-        raise RotationUnderWay(
-            "a rotation of contents is under way: its volume key was wrapped for the phone, too",
-            hint="complete it (`phonevault rotate content VAULT`), then revoke; `phonevault slot remove` shuts the phone's slots out now",
-        )
     prove_before_change(opened)
-    header, epoch, vmk = begin_epoch(rest, opened.vmks)
+    header, vmks, fresh = rest, opened.vmks, None
+    if opened.header.rotates_contents:
+        for slot in gone:
+            if slot.id in {left.id for left in rest.slots}:
+                header, _ = rewrap_slot(header, vmks, slot.id)
+    else:
+        begin = begin_content_epoch if content else begin_epoch
+        header, epoch, fresh = begin(rest, opened.vmks)
+        vmks = {**opened.vmks, epoch: fresh}
     try:
-        with header_key(vmk, header.vault_id) as key:
+        with header_key(vmks[header.epochs.current], header.vault_id) as key:
             parse_file(encode_file(header, key))
             saved = store.save(opened.place, header, key)
     except BaseException:
-        vmk.wipe()
+        if fresh is not None:
+            fresh.wipe()
         raise
-    revoked = dataclasses.replace(opened, header=saved, vmks={**opened.vmks, epoch: vmk})
+    revoked = dataclasses.replace(opened, header=saved, vmks=vmks)
     written(revoked, saved)
     return revoked
+
+
+def kept_open(opened: OpenedVault) -> Callable[[], OpenedVault]:
+    """Keep the current volume key of a vault over a rotation of contents, which wipes it and leaves no other.
+
+    Returns:
+        Gives the vault as it is after that, verified, for the caller to wipe. To be called once.
+
+    Raises:
+        HeaderTampered, HeaderChanged: (of the call) the header on disk is not that of this vault under the same volume key.
+    """
+    current, key = opened.header.epochs.current, Secret(VMK_BYTES)
+    key.view[:] = opened.vmk.view
+
+    def again() -> OpenedVault:
+        sealed = store.load(opened.place).sealed
+        header = sealed.header
+        try:
+            if header.vault_id != opened.header.vault_id or header.epochs.live != (current,):
+                raise HeaderChanged("the vault's header was changed by another command")
+            with header_key(key, header.vault_id) as of_mac:
+                verify_mac(sealed, of_mac)
+        except BaseException:
+            key.wipe()
+            raise
+        return dataclasses.replace(opened, header=header, vmks={current: key})
+
+    return again
 
 
 def old_headers(place: Place, vault_id: bytes, fingerprint: str) -> list[Path]:

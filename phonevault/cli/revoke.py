@@ -13,11 +13,12 @@ from phonevault.cli import phones
 from phonevault.cli.opening import opened_vault, opening_options
 from phonevault.cli.output import note, printable, say, show_json, warn
 from phonevault.cli.where import Given, vault_argument
-from phonevault.errors import EXIT_INTERRUPTED, NotMounted, PhonevaultError
+from phonevault.errors import EXIT_INTERRUPTED, NotMounted, PhonevaultError, RotationIncomplete
 
 if TYPE_CHECKING:
     from keyslots.header import Header, Slot
     from keyslots.place import Place
+    from phonevault.rotation import Rotated
     from phonevault.vault import OpenedVault
 
 _FINGERPRINT = re.compile("[0-9a-f]{16,64}")
@@ -32,7 +33,12 @@ _STILL = {
 }
 """What the phone's key is still good for: whoever has the phone and …"""
 
-_UNMOUNT = "the phone's slots are gone; unmount the folder, and the same command changes the volume key"
+_KNOWN = "the phone was there when that began, and may know its volume key"
+
+_UNMOUNT = (
+    "the phone's slots are gone; unmount the folder, and the same command changes the volume key, or let "
+    "the mount do it: `phonevault rotate master VAULT`"
+)
 
 
 @dataclass(frozen=True)
@@ -78,9 +84,9 @@ class _Outcome:
         if not self.quiet:
             note(text)
 
-    def tell_what_is_left(self) -> None:
+    def tell_what_is_left(self, closed: str) -> None:
         """Say what the phone's key still opens, as things stand."""
-        self.note(f"closed to {printable(self.lost.name)}: files made from now on. Whoever has the phone and")
+        self.note(f"closed to {printable(self.lost.name)}: {closed}. Whoever has the phone and")
         for what in self.still:
             self.note("  " + _STILL[what])
 
@@ -95,9 +101,26 @@ class _Outcome:
             show_json({**fixed, **self.members, "still_open": list(self.still)})
 
 
+@dataclass(frozen=True)
+class _Work:
+    """What is to be done about keys.
+
+    Attributes:
+        content: Everything is encrypted anew.
+        duty: Share of the time that is worked.
+        ends_first: A rotation of contents was under way, which the phone had a part in, or which was not asked for: no other
+            can begin before it has ended.
+    """
+
+    content: bool
+    duty: float
+    ends_first: bool
+
+
 @click.command(short_help="Shut a lost phone out of VAULT.")
 @vault_argument
 @click.argument("phone")
+@click.option("--content", is_flag=True, help="Encrypt everything anew, too.")
 @click.option("--forget", is_flag=True, help="Forget the pairing with it, too.")
 @click.option(
     "--duty",
@@ -107,13 +130,16 @@ class _Outcome:
     metavar="SHARE",
     help="Work only this share of the time.",
 )
+@click.option("--yes", is_flag=True, help="Do not ask about the slots that stay on a terminal.")
 @click.option("--json", "as_json", is_flag=True, help="What became of it, as JSON.")
 @opening_options
 def revoke(
     vault: Given,
     phone: str,
+    content: bool,
     forget: bool,
     duty: float,
+    yes: bool,
     as_json: bool,
     phone_name: str | None,
     passphrase_file: str | None,
@@ -126,6 +152,8 @@ def revoke(
     """
     from keyslots.store import load
     from phonevault import revocation
+    from phonevault.cli.rotate import agree_on_slots
+    from phonevault.rotation_kinds import is_any_under_way as rotates
 
     header = load(vault.place).header
     lost = _lost(phone, header)
@@ -136,10 +164,13 @@ def revoke(
         raise click.UsageError("the lost phone itself cannot be the way in: give another one")
     outcome = _Outcome(vault.place, lost, as_json)
     with opened_vault(vault.place, phone_name, passphrase_file, recovery_file, among=rest) as opened:
-        now = revocation.take_out(opened, lost.fingerprint)
+        going_on = rotates(opened.header) and not revocation.slots_of(opened.header, lost.fingerprint)
+        agree_on_slots(revocation.without(opened.header, lost.fingerprint), yes=yes or going_on)
+        now = revocation.take_out(opened, lost.fingerprint, content=content)
         try:
             not_locked = _slots_gone(outcome, opened, now)
-            _change_keys(outcome, now, duty)
+            ends_first = opened.header.rotates_contents and (now is not opened or not content)
+            _change_keys(outcome, now, _Work(content, duty, ends_first))
             _forget(outcome, forget)
             if not_locked is not None:
                 raise not_locked
@@ -173,7 +204,7 @@ def _lost(phone: str, header: Header) -> _Lost:
         if len(found) == 1:
             whole = found.pop()
             return _Lost(paired.get(whole, phone), whole, whole in paired)
-        if not found and is_under_way(header):
+        if not found and (is_under_way(header) or header.rotates_contents):
             return _Lost(phone, key, False)  # an interrupted run has taken its slots away
     raise UnknownPhone(
         f"no paired phone is called {phone!r}, and no slot has such a key",
@@ -204,7 +235,7 @@ def _slots_gone(outcome: _Outcome, before: OpenedVault, now: OpenedVault) -> Pho
     for slot in changed:
         outcome.say(f"slot {slot.id} ({slot.kind}: {printable(slot.label)}) is for its other phones now")
     if not was_in:
-        under_way = rotation.is_under_way(now.header)
+        under_way = rotation.is_under_way(now.header) or now.header.rotates_contents
         more = ": going on with the rotation that is under way" if under_way else " (any more)"
         outcome.note(f"{printable(lost.name)} has no slot in it{more}")
     outcome.note("old copies of the header still give whoever has the phone the key of every file")
@@ -255,41 +286,67 @@ def _lock_folders(outcome: _Outcome) -> tuple[list[str], PhonevaultError | None]
     return locked, failed
 
 
-def _change_keys(outcome: _Outcome, now: OpenedVault, duty: float) -> None:
-    """Wrap every file's key under the new volume key.
+def _change_keys(outcome: _Outcome, now: OpenedVault, work: _Work) -> None:
+    """Wrap every file's key under the new volume key, or encrypt everything anew under it.
 
     Raises:
         VaultInUse: somebody has mounted it.
         Exit: it was stopped.
+        RotationIncomplete: what is damaged keeps a rotation of contents from ending, which must come first.
     """
     from phonevault.cli.holding import hold_or_say_where
-    from phonevault.cli.rotate import run_master
+    from phonevault.cli.rotate import run_content, run_master
     from phonevault.daemon.harden import allow_many_files
 
     allow_many_files()  # one for each level of the tree
     lock = hold_or_say_where(outcome.place.vault, shared=False, hint=_UNMOUNT)
     try:
-        done = run_master(now, duty)
+        if work.ends_first:
+            now = _end_contents(outcome, now, work)
+        done = (run_content if work.content else run_master)(now, work.duty)
     finally:
+        now.wipe()
         os.close(lock)
-    progress = done.progress
-    outcome.members |= {
-        "epoch": done.epoch,
-        "file_keys_wrapped": progress.wrapped,
-        "damaged": progress.damaged,
-    }
-    outcome.say(f"{outcome.place.vault}: volume key {done.epoch}, {progress.wrapped} file keys wrapped anew")
-    if not done.complete and progress.seen < progress.total:
+    _tell_keys(outcome, done, work)
+
+
+def _end_contents(outcome: _Outcome, now: OpenedVault, work: _Work) -> OpenedVault:
+    """End the rotation of contents that is under way; returns the vault as it is then."""
+    from phonevault import revocation
+    from phonevault.cli.rotate import run_content
+
+    outcome.note(
+        "everything is being encrypted anew since before the phone's slots went: that has to end first"
+    )
+    again = revocation.kept_open(now)
+    done = run_content(now, work.duty)
+    if done.complete:
+        return again()
+    if done.progress.damaged and done.progress.seen >= done.progress.total:
+        raise RotationIncomplete(
+            f"{done.progress.damaged} damaged objects keep the older volume keys: the phone's slots are gone, the key is the same",
+            hint="`phonevault check VAULT --repair`, then the same command goes on",
+        )
+    note(f"stopped before the end; when the same command has ended, one more time: {_KNOWN}")
+    raise click.exceptions.Exit(EXIT_INTERRUPTED)
+
+
+def _tell_keys(outcome: _Outcome, done: Rotated, work: _Work) -> None:
+    progress, place = done.progress, outcome.place.vault
+    outcome.members |= {"epoch": done.epoch, "damaged": progress.damaged}
+    outcome.members |= {"files_encrypted" if work.content else "file_keys_wrapped": progress.wrapped}
+    what = "files encrypted anew" if work.content else "file keys wrapped anew"
+    outcome.say(f"{place}: volume key {done.epoch}, {progress.wrapped} {what}")
+    if not done.complete and (not progress.damaged or progress.seen < progress.total):
         note("stopped before the end; the same command goes on")
         raise click.exceptions.Exit(EXIT_INTERRUPTED)
-    outcome.members["stage"] = "master"
-    outcome.still = ("names", "known-file-keys", "old-copies")
+    outcome.members["stage"] = "content" if work.content else "master"
+    outcome.still = ("old-copies",) if work.content else ("names", "known-file-keys", "old-copies")
     if progress.damaged:
-        warn(
-            f"{progress.damaged} damaged file headers could not be: their key stays that of the older volume key"
-        )
-        outcome.still = ("names", "known-file-keys", "damaged-files", "old-copies")
-    outcome.tell_what_is_left()
+        outcome.still = ("damaged-files", *outcome.still)
+    outcome.tell_what_is_left(
+        "everything that is in the vault now" if work.content else "files made from now on"
+    )
 
 
 def _forget(outcome: _Outcome, forget: bool) -> None:

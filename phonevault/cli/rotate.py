@@ -198,10 +198,15 @@ def _agree_on_slots(header: Header, *, yes: bool) -> None:
     under_way = is_any_under_way(header)
     if under_way:
         note("going on with a rotation that was interrupted")
+    agree_on_slots(header, yes=yes or under_way)
+
+
+def agree_on_slots(header: Header, *, yes: bool) -> None:
+    """Show the slots that get a volume key, and ask about them on a terminal; errors as of `_agree_on_slots`."""
     note("these slots will open the vault under its new volume key; remove first what is not yours:")
     for slot in header.slots:
         note(f"  slot {slot.id} ({slot.kind}: {printable(slot.label)}), made {slot.created}")
-    if yes or under_way or not (sys.stdin.isatty() and sys.stderr.isatty()):
+    if yes or not (sys.stdin.isatty() and sys.stderr.isatty()):
         return
     if not click.confirm("Is each of them wanted?", default=False, err=True):
         raise PhonevaultError("the keys were not rotated", "`phonevault slot remove` takes a slot away")
@@ -229,6 +234,14 @@ def run_master(opened: OpenedVault, duty: float) -> rotation.Rotated:
 
     with contextlib.ExitStack() as stack:
         return rotation.rotate_master(opened, lambda run: stack.enter_context(_watched(run)), duty)
+
+
+def run_content(opened: OpenedVault, duty: float) -> rotation.Rotated:
+    """As `content_rotation.rotate_content`, with its progress shown, and stopped by Ctrl-C between two steps."""
+    from phonevault import content_rotation
+
+    with contextlib.ExitStack() as stack:
+        return content_rotation.rotate_content(opened, lambda run: stack.enter_context(_watched(run)), duty)
 
 
 def _say_done(vault: Given, epoch: int, wrapped: int, seconds: float) -> None:

@@ -58,6 +58,8 @@ def test_a_lost_phone_opens_nothing_new(computer: Computer) -> None:
     assert "removed slot 0 (phone: pocket)" in done.stdout
     assert "volume key 2, 12 file keys wrapped anew" in done.stdout
     assert "forgot pocket" in done.stdout
+    assert "slot 1 (recovery: recovery code), made" in done.stderr  # who gets the new key is shown
+    assert "slot 0 (phone: pocket), made" not in done.stderr
     assert f"{beside} is an old header that pocket opens" in done.stderr
     assert "reads names" in done.stderr and "reads that copy" in done.stderr
     assert epochs(computer) == {"current": 2, "files": 2, "live": [1, 2], "names": 1}
@@ -159,6 +161,71 @@ def test_killed_at_any_change_of_the_disk_it_goes_on(computer: Computer) -> None
         assert now["files"] == now["current"] > 1
         assert set(file_epochs(computer.vault / "tree")) == {now["current"]}
         assert "pocket" not in computer.run("slot", "list", computer.vault).stdout
+
+
+def reads_now(computer: Computer) -> dict[str, bytes]:
+    computer.mount("--read-only", *by_code(computer))
+    found = {path.name: path.read_bytes() for path in computer.place.iterdir()}
+    computer.run("unmount", computer.place)
+    return found
+
+
+CONTENTS = {f"file {number}": bytes([number]) * 5000 for number in range(12)}
+
+
+def test_with_contents_an_old_header_opens_nothing_any_more(computer: Computer) -> None:
+    fill(computer)
+    old = {name: (computer.vault / name).read_bytes() for name in (store.MAIN, store.BACKUP)}
+    computer.start_phone()
+    found = json.loads(revoke(computer, "--content", "--json").stdout)
+    assert (found["stage"], found["epoch"], found["files_encrypted"]) == ("content", 2, 12)
+    assert found["still_open"] == ["old-copies"]
+    assert epochs(computer) == {"current": 2, "files": 2, "live": [2], "names": 2}
+    assert reads_now(computer) == CONTENTS
+    for name, data in old.items():
+        (computer.vault / name).write_bytes(data)
+    computer.run("slot", "test", computer.vault, "--phone", "pocket", code=12)  # its header, but not its tree
+
+
+@pytest.mark.parametrize("more", [(), ("--content",)])
+def test_a_rotation_of_contents_that_the_phone_knew_ends_first(
+    computer: Computer, more: tuple[object, ...]
+) -> None:
+    fill(computer)
+    argv = [sys.executable, KILLED, "40", "before", "rotate", "content", str(computer.vault)]
+    child = computer.spawn([*argv, *map(str, by_code(computer))])
+    said, _ = child.communicate()
+    assert child.returncode == -signal.SIGKILL, said
+    assert epochs(computer) == {"current": 2, "files": 1, "live": [1, 2], "names": 1}
+    done = revoke(computer, *more)
+    assert "that has to end first" in done.stderr
+    names = 3 if more else 2
+    assert epochs(computer) == {"current": 3, "files": 3, "live": sorted({names, 3}), "names": names}
+    assert reads_now(computer) == CONTENTS
+    assert "pocket" not in computer.run("slot", "list", computer.vault).stdout
+
+
+def test_killed_while_contents_are_encrypted_anew_it_goes_on(computer: Computer) -> None:
+    fill(computer)
+    argv = [
+        sys.executable,
+        KILLED,
+        "40",
+        "before",
+        "slot",
+        "revoke",
+        str(computer.vault),
+        "pocket",
+        "--content",
+    ]
+    child = computer.spawn([*argv, *map(str, by_code(computer))])
+    said, _ = child.communicate()
+    assert child.returncode == -signal.SIGKILL, said
+    assert "pocket" not in computer.run("slot", "list", computer.vault).stdout
+    done = revoke(computer, "--content")
+    assert "going on with the rotation" in done.stderr
+    assert epochs(computer) == {"current": 2, "files": 2, "live": [2], "names": 2}
+    assert reads_now(computer) == CONTENTS
 
 
 def test_a_folder_that_the_phone_holds_open_is_locked(computer: Computer) -> None:
