@@ -6,14 +6,26 @@ import argparse
 import sys
 from pathlib import Path
 
-from benchmark import airtime, counts, directory, link, page, plot, roundtrip, scaling, startup, throughput
+from benchmark import (
+    airtime,
+    counts,
+    directory,
+    link,
+    page,
+    plot,
+    rotation,
+    roundtrip,
+    scaling,
+    startup,
+    throughput,
+)
 
 
 def main() -> int:
     """Returns the exit code."""
     parser = argparse.ArgumentParser(prog="scripts/bench", description=__doc__)
     subjects = parser.add_subparsers(dest="subject", required=True)
-    for add in (_add_comparisons, _add_scaling, _add_requests, _add_link, _add_startup):
+    for add in (_add_comparisons, _add_scaling, _add_requests, _add_rotation, _add_link, _add_startup):
         for subject in add(subjects):
             subject.add_argument("--json", type=Path, metavar="FILE", help="all values as JSON")
     _add_presentation(subjects)
@@ -71,6 +83,18 @@ def _add_requests(subjects: _Subjects[argparse.ArgumentParser]) -> _Added:
     _add_only(asked)
     asked.set_defaults(measure=counts.run)
     return (asked,)
+
+
+def _add_rotation(subjects: _Subjects[argparse.ArgumentParser]) -> _Added:
+    anew = subjects.add_parser(
+        "rotation", help="rotate content and rotate master, against cp -a of the ciphertext"
+    )
+    anew.add_argument("--files", type=int, default=2000, help="small files, of 4 KiB (%(default)s)")
+    anew.add_argument("--mib", type=int, default=256, help="the large file (%(default)s)")
+    anew.add_argument("--base", type=Path, help="where to work (/dev/shm: no disk is measured)")
+    _add_rounds(anew)
+    anew.set_defaults(measure=rotation.run, rounds=5)
+    return (anew,)
 
 
 def _add_link(subjects: _Subjects[argparse.ArgumentParser]) -> _Added:

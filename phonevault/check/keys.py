@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from keyslots.secret import Secret
 from phonevault.fs.errors import Damaged
 from phonevault.fs.format.links import LongLink
+from phonevault.fs.format.names import encrypt_name
 from phonevault.fs.keys import TreeKeys
 
 
@@ -69,6 +70,11 @@ class CheckKeys:
             NameDamaged: it opens under no key of names.
         """
         return self.of_names.open_name(directory_id, encoded)
+
+    def encoded_names(self, directory_id: bytes, name: bytes) -> list[str]:
+        """What a name may be encoded as: under the newest key of names, then under the older one that a rotation of contents leaves."""
+        ciphers = (self.of_names.newer, self.of_names.older)
+        return [encrypt_name(each.names, directory_id, name) for each in ciphers if each is not None]
 
     def open_directory_id(self, blob: bytes) -> bytes:
         """Decrypt a directory's id.

@@ -17,7 +17,7 @@ from phonevault.check.keys import CheckKeys
 from phonevault.check.names import Role, role_of
 from phonevault.check.places import DIRECTORY_FLAGS, Descriptors, Directory, Place
 from phonevault.fs.format import dirid, names
-from phonevault.fs.small_files import read_small, temporary_name, write_new
+from phonevault.fs.small_files import exists, read_small, temporary_name, write_new
 from phonevault.fs.syscalls import RENAME_EXCHANGE, RENAME_NOREPLACE, rename
 
 LOST_FOUND = b"lost+found"
@@ -165,7 +165,8 @@ class Repair:
         """The directory of that name, made if there is nothing; None if something else has the name."""
         assert self._root.id is not None
         root_fd = self._descriptors.fd(self._root)
-        stored = names.encrypt_name(self._siv, self._root.id, name)
+        newest, *older = self._keys.encoded_names(self._root.id, name)
+        stored = next((each for each in older if exists(each, root_fd)), newest)
         try:
             fd = os.open(stored, DIRECTORY_FLAGS, dir_fd=root_fd)
         except FileNotFoundError:

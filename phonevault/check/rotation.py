@@ -9,8 +9,9 @@ from pathlib import Path
 from keyslots.store import TREE
 from phonevault.check.findings import Code, Finding
 from phonevault.check.keys import CheckKeys
+from phonevault.check.places import DIRECTORY_FLAGS
 from phonevault.fs.format.rotation import DIRECTORY
-from phonevault.fs.rotation.store import opened_store
+from phonevault.fs.rotation.store import opened_store, remove_own
 from phonevault.fs.rotation.undo import pending, undo
 
 
@@ -43,17 +44,22 @@ def check_rotation(vault: Path, keys: CheckKeys, report: Callable[[Finding], Non
 
 
 def _leftover(vault: Path, report: Callable[[Finding], None], *, repair: bool) -> None:
-    """The folder outlived its rotation: nobody reads it."""
-    folder = vault / DIRECTORY
-    if not os.path.lexists(folder):
+    """The folder outlived its rotation: nobody reads it. What no rotation makes stays in it."""
+    try:
+        fd = os.open(vault / DIRECTORY, DIRECTORY_FLAGS)
+    except FileNotFoundError:
+        return
+    except OSError:  # a link or file in its place
+        report(Finding(Code.FOREIGN, None, DIRECTORY))
         return
     repaired = failed = ""
-    if repair:
-        try:
-            for name in os.listdir(folder):
-                (folder / name).unlink()
-            folder.rmdir()
+    try:
+        if repair:
+            remove_own(fd)
+            os.rmdir(vault / DIRECTORY)
             repaired = "removed"
-        except OSError as error:
-            failed = os.strerror(error.errno or 0)
+    except OSError as error:
+        failed = os.strerror(error.errno or 0)
+    finally:
+        os.close(fd)
     report(Finding(Code.ROTATION_LEFTOVER, None, DIRECTORY, "", repaired, failed))

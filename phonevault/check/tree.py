@@ -136,8 +136,8 @@ class TreeCheck:
         directory.pending.sort(reverse=True)
         if directory is self._root and directory.id is not None:
             # First, so that nothing that a repair moves there is met again.
-            stored = names.encrypt_name(self._keys.names, directory.id, LOST_FOUND)
-            directory.pending.sort(key=lambda name: name == stored)
+            stored = self._keys.encoded_names(directory.id, LOST_FOUND)
+            directory.pending.sort(key=lambda name: name in stored)
 
     def _directory_id(self, directory: Directory, fd: int) -> bytes | Flaw:
         if dirid.FILE_NAME not in directory.pending:

@@ -233,3 +233,54 @@ def test_a_tree_in_between_is_used_as_any_other(pattern: World, place: Path) -> 
 def test_a_tree_in_between_after_every_change_is_used_as_any_other(pattern: World, place: Path) -> None:
     changes = count_changes(pattern.copy(place / "count"))
     used_between(pattern, place, range(1, changes + 1))
+
+
+def test_a_repair_in_between_makes_one_lost_and_found(pattern: World, place: Path) -> None:
+    """It has to find the folder under either key, or there would be two."""
+    changes = count_changes(pattern.copy(place / "count"))
+    for number in spread(changes, 3):
+        world = pattern.copy(place / "w")
+        with world.tree() as tree:
+            below = tree.mkdir(b"lost+found")
+            tree.create(b"kept", parent=below)
+        rotate_killed_at(world, number, after=True)
+        with world.tree():
+            pass
+        victim = next(p for p in (world.vault / "tree").iterdir() if p.is_file() and "." not in p.name)
+        victim.rename(victim.with_name("A" * 40))  # no name of the vault
+        world.problems(repair=True)
+        with world.tree() as tree:
+            assert tree.listing().count(b"lost+found") == 1
+            assert len(tree.listing(tree.find(b"lost+found"))) == 2
+        assert world.rotate().complete, number
+        assert_done(world)
+
+
+def test_what_is_no_folder_of_a_rotation_is_left_alone(pattern: World, place: Path) -> None:
+    world, other = pattern.copy(place / "w"), place / "other"
+    other.mkdir(exist_ok=True)
+    (other / "undo").write_text("of somebody else")
+    rotation = world.vault / "rotation"
+    rotation.symlink_to(other)
+    world.problems(repair=True)
+    assert (other / "undo").exists()
+    assert rotation.is_symlink()
+    rotation.unlink()
+    rotation.mkdir()
+    (rotation / "mine").write_text("not of a rotation")
+    (rotation / "undo").write_bytes(b"")
+    world.problems(repair=True)
+    assert [path.name for path in rotation.iterdir()] == ["mine"]
+
+
+@pytest.mark.parametrize("code", [errno.EIO, errno.ENOSPC])
+def test_one_change_that_fails_and_no_other(pattern: World, place: Path, code: int) -> None:
+    changes = count_changes(pattern.copy(place / "count"))
+    for number in spread(changes, 5):
+        world = pattern.copy(place / "w")
+        before = world.view()
+        assert rotate_failing_at(world, number, code, once=True) in (0, 3), number
+        assert between(world.view()) == between(before), number
+        assert world.rotate().complete
+        assert world.view() == before, number
+        assert_done(world)

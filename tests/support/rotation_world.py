@@ -170,12 +170,14 @@ class World:
             _look(tree, 1, b"", seen)
         return seen
 
-    def problems(self) -> list[Finding]:
+    def problems(self, *, repair: bool = False) -> list[Finding]:
         found: list[Finding] = []
         fd = os.open(self.vault / "tree", os.O_RDONLY)
         try:
             with self.opened() as opened:
-                counts: Counts = VaultCheck(opened.place, opened.header, opened.vmks, fd, found.append).run()
+                counts: Counts = VaultCheck(
+                    opened.place, opened.header, opened.vmks, fd, found.append, repair=repair
+                ).run()
         finally:
             os.close(fd)
         assert counts.files
@@ -321,11 +323,11 @@ def rotate_killed_at(world: World, number: int, *, after: bool) -> None:
     assert in_child(act) in (-signal.SIGKILL, 0)
 
 
-def rotate_failing_at(world: World, number: int, code: int) -> int:
-    """A rotation in which one change of the disk, and every further one up to ten, fails with an error."""
+def rotate_failing_at(world: World, number: int, code: int, *, once: bool = False) -> int:
+    """A rotation in which one change of the disk fails with an error, and all further ones unless ``once``."""
 
     def fail(now: int, name: str) -> None:
-        if number <= now:
+        if now == number or (now > number and not once):
             raise OSError(code, f"{name} fails for the test")
 
     def act() -> None:

@@ -39,6 +39,8 @@ class FileSteps:
         self._layout = layout
         self._cipher = cipher
         self._store = store
+        self._rooms: dict[str, bytearray] = {}
+        """Of a file of several steps, which are made one after the other."""
         self._unit = layout.cipher_block if cipher == CIPHER_GCM else layout.block_size
 
     def is_done(self, fd: int) -> bool:
@@ -145,12 +147,14 @@ class FileSteps:
             first = self._first_with_data(fd, first, blocks)
         stop = min(first + max(BATCH_BYTES // self._unit, 1), blocks)
         last = stop >= blocks
-        extents, fresh = self._resealed(fd, status.st_size, header, old, new, first, stop, blocks)
+        several = border is not None or not last
+        extents, fresh = self._resealed(
+            fd, status.st_size, header, old, new, first, stop, blocks, again=several
+        )
         after = sealed if last else _halfway(sealed)
         if last or border is None:
             extents.insert(0, (0, raw))
             fresh.insert(0, (0, self._seal(after, new.key)))
-        several = border is not None or not last
         part = Part(
             FILE,
             status.st_ino,
@@ -177,20 +181,31 @@ class FileSteps:
         first: int,
         stop: int,
         blocks: int,
+        *,
+        again: bool,
     ) -> tuple[list[tuple[int, Bytes]], list[tuple[int, Bytes]]]:
         """Old and new ciphertext of blocks ``first`` … ``stop``, holes left out."""
         if first >= stop:
             return [], []
         place = HEADER_BYTES + first * self._unit
         end = size if stop >= blocks else HEADER_BYTES + stop * self._unit
-        stored = _read(fd, place, end - place)
-        out = memoryview(bytearray(len(stored) + AES_BLOCK_BYTES))
+        stored = self._room("old", end - place, again=again)
+        _read(fd, place, stored)
+        out = self._room("new", len(stored) + AES_BLOCK_BYTES, again=again)
         stretch = Stretch(self._layout, self._cipher, header.sparse, first, blocks - 1)
         runs = reseal(stretch, old, new, stored, out)
         return (
             [(place + start, stored[start:end]) for start, end in runs],
             [(place + start, out[start:end]) for start, end in runs],
         )
+
+    def _room(self, name: str, length: int, *, again: bool) -> memoryview:
+        """Memory of that length; with ``again`` the same as at the last step."""
+        if not again:
+            return memoryview(bytearray(length))
+        if len(self._rooms.get(name, b"")) < length:
+            self._rooms[name] = bytearray(length)
+        return memoryview(self._rooms[name])[:length]
 
     def _first_with_data(self, fd: int, first: int, blocks: int) -> int:
         """The first block from there on that is not in a hole of the backing store as a whole; the last one never is."""
@@ -211,11 +226,10 @@ def _halfway(header: FileHeader) -> FileHeader:
     )
 
 
-def _read(fd: int, place: int, length: int) -> memoryview:
-    room, done = memoryview(bytearray(length)), 0
-    while done < length:
+def _read(fd: int, place: int, room: memoryview) -> None:
+    done = 0
+    while done < len(room):
         got = os.preadv(fd, [room[done:]], place + done)
         if not got:
             raise FileDamaged("the file is shorter than its length says")
         done += got
-    return room

@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from phonevault.fs.format import names
 from phonevault.fs.format.rotation import (
     ATTRIBUTE_LOG,
     BORDER_BYTES,
@@ -192,9 +193,20 @@ class RotationStore:
     def remove(self) -> None:
         """The rotation is over: away with the folder. What cannot go is a leftover, which nobody reads."""
         with contextlib.suppress(OSError):
-            for name in os.listdir(self.fd):
-                os.unlink(name, dir_fd=self.fd)
+            remove_own(self.fd)
             (self._vault / DIRECTORY).rmdir()
+
+
+def remove_own(fd: int) -> None:
+    """Remove from the folder what a rotation makes there, and nothing else.
+
+    Raises:
+        OSError: of the backing store.
+    """
+    own = (LINK_PREFIX, names.TEMPORARY_PREFIX)
+    for name in os.listdir(fd):
+        if name in (LOG, ATTRIBUTE_LOG) or name.startswith(own) or _BORDER_NAME.fullmatch(name):
+            os.unlink(name, dir_fd=fd)
 
 
 @contextlib.contextmanager
