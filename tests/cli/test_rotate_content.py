@@ -245,3 +245,32 @@ def test_a_full_disk(computer: Computer, small_disk: Path) -> None:
     rotate(computer)
     assert info(computer)["rotation"] is None
     assert_holds(computer, made)
+
+
+def test_what_is_closed_to_its_owner(computer: Computer) -> None:
+    """An ordinary user may rotate it all the same, and it is as closed afterwards."""
+    made = fill(computer, 20_000_000)
+    computer.mount(*by_code(computer))
+    os.setxattr(computer.place / "folder/file 3", "user.tag", b"value")
+    (computer.place / "folder" / "below").mkdir(mode=0o100)
+    for number in range(8):
+        (computer.place / f"folder/file {number}").chmod((0, 0o400, 0o4755, 0o222)[number % 4])
+    (computer.place / "folder").chmod(0)
+    (computer.place / "big").chmod(0o444)
+    computer.run("unmount", computer.place)
+    modes = sorted(path.lstat().st_mode for path in (computer.vault / "tree").iterdir())
+    rotate(computer)
+    assert sorted(path.lstat().st_mode for path in (computer.vault / "tree").iterdir()) == modes
+    assert info(computer)["rotation"] is None
+    computer.mount(*by_code(computer))
+    (computer.place / "folder").chmod(0o700)
+    assert (computer.place / "folder/below").stat().st_mode & 0o777 == 0o100
+    for number in range(8):
+        path = computer.place / f"folder/file {number}"
+        assert path.stat().st_mode & 0o7777 == (0, 0o400, 0o4755, 0o222)[number % 4]
+        path.chmod(0o600)
+        assert path.read_bytes() == made[f"folder/file {number}"]
+    assert os.getxattr(computer.place / "folder/file 3", "user.tag") == b"value"
+    assert (computer.place / "big").read_bytes() == made["big"]
+    (computer.place / "folder/below").chmod(0o700)
+    computer.run("unmount", computer.place)

@@ -12,7 +12,7 @@ import stat
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from phonevault.fs.access import open_in
+from phonevault.fs.access import open_in, status_in
 from phonevault.fs.core import Core
 from phonevault.fs.errors import FileDamaged
 from phonevault.fs.format import names
@@ -145,9 +145,10 @@ class Reencrypt(Job):
 
     def _count(self) -> bool:
         files = size = 0
-        for _, entry in self._entries():
+        for directory_fd, entry in self._entries():
             files += 1
-            size += entry.stat(follow_symlinks=False).st_size
+            with contextlib.suppress(FileNotFoundError):
+                size += status_in(directory_fd, entry.name).st_size
             if self._slice_is_over and not self._rest():
                 return False
         self.progress.total, self.progress.total_bytes = files, size
