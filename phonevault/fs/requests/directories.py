@@ -79,22 +79,21 @@ class DirectoryOperations:
         fits = size - abi.DIRENT.size - (abi.ENTRY_OUT.size if plus else 0)
         name_of = self._opener(node, handle.fd, listing)
         for index in listing.after(position):
-            name = name_of(index)
-            if name is None:
-                continue
-            length = len(name)
-            if len(out) + (length + 7 & ~7) > fits:
-                return bytes(out)
-            if plus:
-                try:
-                    entry = self._entry(node, handle.fd, listing.stored[index])
-                except OSError:
-                    if out:  # what is in it is counted as looked up: the error comes with the next request
-                        return bytes(out)
-                    raise
-                if entry is None:
+            try:
+                name = name_of(index)
+                if name is None:
                     continue
-                out += entry
+                length = len(name)
+                if len(out) + (length + 7 & ~7) > fits:
+                    return bytes(out)
+                entry = self._entry(node, handle.fd, listing.stored[index]) if plus else b""
+            except OSError:
+                if out:  # what is in it is counted as looked up: the error comes with the next request
+                    return bytes(out)
+                raise
+            if entry is None:
+                continue
+            out += entry
             out += abi.DIRENT.pack(
                 listing.inodes[index], listing.positions[index], length, listing.kinds[index]
             )
