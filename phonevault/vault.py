@@ -54,6 +54,7 @@ __all__ = [
     "SlotOpener",
     "VaultDirectoryUnusable",
     "create",
+    "mark_of",
     "open_sealed",
     "open_vault",
     "prove",

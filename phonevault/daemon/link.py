@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -156,6 +157,7 @@ class Link:
         self._ticket: int | None = None
         self._passphrase: bytearray | None = None
         self._errand: Errand | None = None
+        self._news: deque[Callable[[Any], object]] = deque()
         self._failures = 0
         self._connected_s = time.monotonic()
         self._problem = ""
@@ -189,6 +191,10 @@ class Link:
         if previous is not None:
             previous.fail(PhonevaultError("another command asks the phone"))
         self._wake.set()
+
+    def tell(self, news: Callable[[Any], object]) -> None:
+        """Tell the phone something over its session, now or when it is back. Nobody waits, and a refusal is only logged."""
+        self._news.append(news)
 
     def kick(self) -> None:
         """Try to connect now, not after the pause."""
@@ -244,6 +250,8 @@ class Link:
                 self._fetch(session, self._ticket)
             if (errand := self._take_errand()) is not None:
                 errand.run(session)
+            while self._news:
+                self._tell(session, self._news.popleft())
             self._beat(session)
         except LinkError as error:
             self._lost(error)
@@ -269,11 +277,17 @@ class Link:
         self._sink.post(state.PhoneSeen(sent_s))
         if self._is_locked():
             self._wake.wait(QUESTION_S)  # a phone that has just come back is asked for the keys at once
-        while not self._stop and self._ticket is None and self._errand is None:
+        while not self._stop and not (self._ticket is not None or self._errand or self._news):
             left_s = sent_monotonic_s + BEAT_S - time.monotonic()
             if left_s <= 0:
                 return
             session.wait(min(left_s, POLL_S))
+
+    def _tell(self, session: PhoneSession, news: Callable[[Any], object]) -> None:
+        try:
+            news(session)
+        except PhoneError as error:
+            log(f"{self._phone.name}: {error}")
 
     def _is_locked(self) -> bool:
         return self._sink.status.state is state.State.LOCKED

@@ -30,7 +30,7 @@ from phonevault.rotation_kinds import Kind, Run, kind_named, kind_under_way
 if TYPE_CHECKING:
     from keyslots.place import Place
     from phonevault.fs.filesystem import EncryptedFileSystem
-    from phonevault.vault import OpenedVault
+    from phonevault.vault import Mark, OpenedVault
 
 DUTY = 0.5
 """Share of the time that a rotation in a mount works, unless it is told otherwise."""
@@ -58,6 +58,7 @@ class Rotations:
         self._paused = False
         self._duty = DUTY
         self._work: _Work | None = None
+        self._heard: Callable[[Mark], object] = lambda mark: None
 
     # -- for the supervisor ---------------------------------------------------------------------------------
 
@@ -69,11 +70,18 @@ class Rotations:
             work = self._work
             if kind is None or (work is not None and (work.alive or work.state == "incomplete")):
                 return
-            self._work = _Work(self._where, self._filesystem, kind)
+            self._work = _Work(self._where, self._filesystem, kind, self._tell)
             if self._refused:
                 self._work.message = self._refused
             else:
                 self._start(self._work, replace(opened, vmks=_copied(opened.vmks)))
+
+    def on_write(self, tell: Callable[[Mark], object]) -> None:
+        """Set who is told of each header that a rotation writes."""
+        self._heard = tell
+
+    def _tell(self, mark: Mark) -> None:
+        self._heard(mark)
 
     def stop(self) -> None:
         """The folder is about to be locked."""
@@ -106,7 +114,7 @@ class Rotations:
             with self._lock:
                 self._check(kind, opened.header)
                 self._duty, self._paused = duty or self._duty, False
-                self._work = _Work(self._where, self._filesystem, kind)
+                self._work = _Work(self._where, self._filesystem, kind, self._tell)
                 return self._start(self._work, opened)
         except BaseException:
             opened.wipe()
@@ -193,8 +201,15 @@ class _Work:
         message: why, where it is not clear.
     """
 
-    def __init__(self, where: Callable[[], Place], filesystem: EncryptedFileSystem, kind: Kind) -> None:
+    def __init__(
+        self,
+        where: Callable[[], Place],
+        filesystem: EncryptedFileSystem,
+        kind: Kind,
+        tell: Callable[[Mark], object],
+    ) -> None:
         self.kind = kind
+        self._tell = tell
         self.state = "waiting"
         self.message = ""
         self._where = where
@@ -281,7 +296,7 @@ class _Work:
             raise RotationRefused(
                 "the header is not the one that was mounted: other volume keys", "unmount, and mount again"
             )
-        header, found = self.kind.begin(opened)
+        header, found = self.kind.begin(replace(opened, on_write=self._tell))
         vmks.update(found)
         if self._stop.is_set():
             return "waiting", ""
@@ -304,16 +319,17 @@ class _Work:
         """Run; again where another command holds the header at the very end, for so long no request can be kept waiting."""
         for _ in range(BUSY_TRIES):
             try:
-                return run.run(lambda: _finished(self.kind, self._where(), header, vmks))
+                return run.run(lambda: self._finish(header, vmks))
             except HeaderBusy as error:
                 log(f"rotation ({self.kind.name}): {error}; trying again")
                 if self._stop.wait(BUSY_PAUSE_S):
                     return False
-        return run.run(lambda: _finished(self.kind, self._where(), header, vmks))
+        return run.run(lambda: self._finish(header, vmks))
 
+    def _finish(self, header: Header, vmks: Mapping[int, Secret]) -> None:
+        from phonevault.vault import mark_of
 
-def _finished(kind: Kind, place: Place, header: Header, vmks: Mapping[int, Secret]) -> None:
-    kind.finish(place, header, vmks)
+        self._tell(mark_of(self.kind.finish(self._where(), header, vmks), vmks))
 
 
 def _copied(vmks: Mapping[int, Secret]) -> dict[int, Secret]:

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from keyslots.place import Place
     from phonevault.fs.filesystem import EncryptedFileSystem
     from phonevault.fuse.session import Session
-    from phonevault.vault import OpenedVault
+    from phonevault.vault import Mark, OpenedVault
 
 END_TIMEOUT_S = 1.0
 """How long the kernel may take to end the session of a mount that is gone."""
@@ -163,6 +163,8 @@ def _mounted(
         first = state.unlocked(phone_session is not None, boottime_s())
         supervisor = Supervisor(volume, plan.policy, first)
         link = _link(way, keys, supervisor, phone_session)
+        if link is not None:
+            rotations.on_write(_telling(link))
         description = _description(plan, way, header.cipher, crash_safe=filesystem.crash_safe)
         requests = Requests(description, plan.policy, supervisor, keys, link, rotations)
         control = ControlServer(runtime_dir(), control_socket_name(str(plan.mountpoint)), requests)
@@ -176,6 +178,15 @@ def _mounted(
             watch.stop()
             if link is not None:
                 link.stop()
+
+
+def _telling(link: Link) -> Callable[[Mark], None]:
+    """Have the mount's phone remember each header that is written while the folder is open."""
+
+    def tell(mark: Mark) -> None:
+        link.tell(lambda session: session.remember_header(mark.vault_id, mark.generation, mark.mac, mark.tag))
+
+    return tell
 
 
 def _other_header(place: Place, error: DirectoryIdDamaged) -> DirectoryIdDamaged | OtherVault:

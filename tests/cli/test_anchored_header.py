@@ -242,3 +242,17 @@ def test_a_new_phone_knows_the_header_that_it_is_in(computer: Computer) -> None:
     assert remembered(computer) == 3
     put_back(computer, old)
     computer.run("slot", "test", computer.vault, "--phone", "pocket", code=14)
+
+
+@pytest.mark.mount
+@pytest.mark.anyone
+def test_a_rotation_in_a_mount_is_told_to_its_phone(computer: Computer) -> None:
+    need_fuse()
+    computer.start_phone()
+    computer.mount()
+    (computer.place / "note").write_text("mine")
+    computer.run("rotate", "master", computer.vault, "--yes", *by_code(computer))
+    written = json.loads(computer.run("info", computer.vault, "--json").stdout)["generation"]
+    assert written == 3
+    wait_until(lambda: remembered(computer) == written)
+    computer.run("unmount", computer.place)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 from support.daemon_fakes import FakeKeys, FakeSession, FakeVolume, eventually
 
-from keyslots.errors import HeaderDamaged
+from keyslots.errors import HeaderAway, HeaderDamaged
 from phone_link.errors import LinkTimeout, PhoneAbsent, UserRefused
 from phonevault.daemon.clock import boottime_s
 from phonevault.daemon.link import Link, Phone
@@ -190,3 +190,31 @@ def test_an_unused_passphrase_is_wiped(bench: Bench) -> None:
     bench.link.offer(second)
     bench.link.forget_passphrase()
     assert (first, second) == (bytes(5), bytes(6))
+
+
+def test_what_the_phone_is_told_reaches_it_when_it_is_back(bench: Bench) -> None:
+    told: list[FakeSession] = []
+
+    def refuse(session: FakeSession) -> None:
+        raise UserRefused
+
+    bench.link.tell(refuse)  # only logged
+    bench.link.tell(told.append)
+    eventually(lambda: told == [bench.pocket.sessions[-1]])
+    bench.pocket.go()
+    bench.volume.wait_for("lock")
+    bench.link.tell(told.append)
+    bench.pocket.present = True
+    bench.volume.wait_for("unlock")
+    eventually(lambda: told[1:] == [bench.pocket.sessions[-1]])
+
+
+def test_a_header_that_is_away_is_asked_for_until_it_is_back(bench: Bench) -> None:
+    bench.pocket.error = HeaderAway("not there")
+    bench.pocket.go()
+    bench.volume.wait_for("lock")
+    bench.pocket.present = True
+    eventually(lambda: bench.pocket.asked >= 2)
+    assert bench.supervisor.status.cause is Cause.PHONE_AWAY
+    bench.pocket.error = None
+    bench.volume.wait_for("unlock")
