@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
@@ -23,10 +23,12 @@ from keyslots.memory import wipe
 from keyslots.secret import Secret
 from keyslots.slots import passphrase as passphrase_slots
 from keyslots.slots import phone as phone_slots
+from keyslots.slots import phones as phones_slots
 from keyslots.slots import recovery as recovery_slots
 from keyslots.slots.passphrase import PassphraseKem
 from keyslots.slots.phone import PhoneKem
 from keyslots.slots.phone_passphrase import PhonePassphraseKem, combine
+from keyslots.slots.phones import PhonesKem
 from keyslots.slots.recovery import RecoveryKem
 
 if TYPE_CHECKING:
@@ -148,6 +150,11 @@ class PhoneOpener:
         self._sealed: SealedHeader | None = None
         self._seen: Seen | None = None
 
+    @property
+    def fingerprint(self) -> str | None:
+        """Of the key pinned at pairing, in lower-case hex, or None."""
+        return self._fingerprint.lower() if self._fingerprint is not None else None
+
     def unwrap(self, header: Header, slot: Slot) -> Secret:
         """Let the phone decrypt the slot's secret.
 
@@ -218,6 +225,11 @@ class PhoneOpener:
                 "this phone opens this vault only together with a passphrase, or not at all",
                 hint="give both: --phone NAME --passphrase-file F",
             )
+        if any(isinstance(slot.kem, PhonesKem) for slot in header.slots):
+            return WrongPhone(
+                "this phone opens this vault only together with others, or not at all",
+                hint="give them: --phone NAME --phone NAME",
+            )
         if any(isinstance(slot.kem, PhoneKem) for slot in header.slots):
             return WrongPhone("this phone does not open this vault: its key is in no slot")
         return WrongPhone("no phone opens this vault: it has no phone slot")
@@ -263,6 +275,66 @@ class PhonePassphraseOpener:
         if any(isinstance(slot.kem, PhonePassphraseKem) for slot in header.slots):
             return WrongPassphrase("this phone and this passphrase together open no slot")
         return WrongPhone("no slot of this vault needs a phone and a passphrase together")
+
+
+class PhonesOpener:
+    """Opens the slots that some of several phones open together, with all of the phones it is given.
+
+    Args:
+        phones: each with the fingerprint that was pinned when it was paired.
+    """
+
+    def __init__(self, phones: Sequence[PhoneOpener]) -> None:
+        self._phones = {phone.fingerprint: phone for phone in phones}
+        self._asked: list[PhoneOpener] = []
+
+    def unwrap(self, header: Header, slot: Slot) -> Secret:
+        """Let each phone decrypt its share.
+
+        Raises:
+            NotMine: no such slot, or one that needs more phones than these.
+            HeaderTampered, LinkError: as for `PhoneOpener.unwrap`, or the shares together do not open the slot.
+        """
+        kem = slot.kem
+        if not isinstance(kem, PhonesKem):
+            raise NotMine("no slot for several phones")
+        mine = [
+            (place, self._phones[part.fingerprint.hex()])
+            for place, part in enumerate(kem.phones)
+            if part.fingerprint.hex() in self._phones
+        ]
+        if len(mine) < kem.threshold:
+            raise NotMine("a slot that needs other phones")
+        shares: dict[int, Secret] = {}
+        self._asked = [phone for _, phone in mine]
+        try:
+            for place, phone in mine:
+                shares[place] = phone.decapsulate(kem.phones[place], slot.id)
+            return phones_slots.unwrap(header.vault_id, slot.id, kem, shares)
+        finally:
+            for share in shares.values():
+                share.wipe()
+
+    def reads(self, sealed: SealedHeader) -> None:
+        """Tell every phone's opener."""
+        for phone in self._phones.values():
+            phone.reads(sealed)
+
+    def verified(self, header: Mark) -> tuple[str, ...]:
+        """Tell the openers of the phones that were asked."""
+        told = [warning for phone in self._asked for warning in phone.verified(header)]
+        return tuple(dict.fromkeys(told))
+
+    def wrote(self, header: Mark) -> None:
+        """Tell the openers of the phones that were asked."""
+        for phone in self._asked:
+            phone.wrote(header)
+
+    def wrong_key(self, header: Header) -> WrongKey:
+        """Return the error for phones that open no slot together."""
+        if any(isinstance(slot.kem, PhonesKem) for slot in header.slots):
+            return WrongPhone("these phones together open no slot of this vault")
+        return WrongPhone("no slot of this vault needs several phones")
 
 
 class PassphraseOpener(_NoWitness):

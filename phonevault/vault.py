@@ -13,6 +13,7 @@ from keyslots.build import (
     NewHeader,
     PassphraseSlotRequest,
     PhoneSlotRequest,
+    PhonesSlotRequest,
     new_header,
     new_recovery_code,
 )
@@ -33,6 +34,7 @@ from phonevault.openers import (
     PassphraseOpener,
     PhoneOpener,
     PhonePassphraseOpener,
+    PhonesOpener,
     RecoveryOpener,
     SlotOpener,
     mark_of,
@@ -43,12 +45,15 @@ __all__ = [
     "Cost",
     "CreatedVault",
     "Mark",
+    "NewSlot",
     "OpenedVault",
     "PassphraseOpener",
     "PassphraseSlotRequest",
     "PhoneOpener",
     "PhonePassphraseOpener",
     "PhoneSlotRequest",
+    "PhonesOpener",
+    "PhonesSlotRequest",
     "RecoveryOpener",
     "RecoverySlotRequest",
     "SlotOpener",
@@ -75,6 +80,9 @@ class RecoverySlotRequest:
     """A slot for a new recovery code, which `create` makes and returns."""
 
     label: str = "recovery code"
+
+
+NewSlot = PhoneSlotRequest | PhonesSlotRequest | PassphraseSlotRequest | RecoverySlotRequest
 
 
 @dataclass
@@ -156,7 +164,7 @@ def create(
     where: Where,
     *,
     cipher: str,
-    slots: Sequence[PhoneSlotRequest | PassphraseSlotRequest | RecoverySlotRequest],
+    slots: Sequence[NewSlot],
     block_size: int | None = None,
 ) -> CreatedVault:
     """Make a vault: header, tree and the root's directory id. On failure nothing of it stays.

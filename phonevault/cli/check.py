@@ -36,7 +36,7 @@ _UNMOUNT_HINT = "unmount it first: `phonevault unmount MOUNTPOINT`"
 @click.option("--json", "as_json", is_flag=True, help="The report as JSON.")
 def check(
     vault: Given,
-    phone_name: str | None,
+    phone_names: tuple[str, ...],
     passphrase_file: str | None,
     recovery_file: str | None,
     repair: bool,
@@ -51,14 +51,14 @@ def check(
     """
     from phonevault.daemon.places import check_cipher
 
-    check_one_way(phone_name, passphrase_file, recovery_file)
+    check_one_way(phone_names, passphrase_file, recovery_file)
     _check_is_vault(vault.place)
     # What is read is told as findings, not as the log of a mount.
     logging.getLogger("phonevault.fs").addHandler(logging.NullHandler())
     logging.getLogger("phonevault.fs").propagate = False
     tree_fd = _hold(vault.path, repair=repair)
     try:
-        with opened_vault(vault.place, phone_name, passphrase_file, recovery_file) as opened:
+        with opened_vault(vault.place, phone_names, passphrase_file, recovery_file) as opened:
             check_cipher(opened.header.cipher)
             counts = _run(opened, tree_fd, repair=repair, as_json=as_json)
     finally:

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from keyslots.place import Place
     from phone_link.host.phone_book import PairedPhone
     from phone_link.host.session import PhoneSession
-    from phonevault.vault import CreatedVault
+    from phonevault.daemon.quorum import QuorumSession
+    from phonevault.vault import CreatedVault, NewSlot
 
 CIPHERS = ("aes-256-gcm", "aes-256-xts")
 
@@ -30,7 +31,14 @@ CIPHERS = ("aes-256-gcm", "aes-256-xts")
 @click.command()
 @vault_argument
 @click.option(
-    "--phone", "phone_name", metavar="NAME", help="The phone that opens it; else the only paired one."
+    "--phone",
+    "phone_names",
+    metavar="NAME",
+    multiple=True,
+    help="The phone that opens it; else the only paired one.",
+)
+@click.option(
+    "--threshold", type=int, metavar="N", help="With several --phone: any N of them together open it."
 )
 @click.option("--no-phone", is_flag=True, help="No phone opens it: a passphrase and the recovery code only.")
 @click.option("--passphrase-file", metavar="F", help="Let the passphrase in F open it, too ('-': stdin).")
@@ -45,7 +53,8 @@ CIPHERS = ("aes-256-gcm", "aes-256-xts")
 )
 def create(
     vault: Given,
-    phone_name: str | None,
+    phone_names: tuple[str, ...],
+    threshold: int | None,
     no_phone: bool,
     passphrase_file: str | None,
     recovery_file: str | None,
@@ -59,43 +68,44 @@ def create(
     Each way in must open the vault before the command says that it is there: the phone's user is asked, the file is read
     back, a code on the terminal is to be typed back. A vault with one way in is made with --single-slot only.
     """
-    if no_phone and phone_name is not None:
-        raise click.UsageError("--phone and --no-phone exclude each other")
+    if no_phone and (phone_names or threshold is not None):
+        raise click.UsageError("--no-phone excludes --phone and --threshold")
     from phonevault.daemon.harden import forbid_dumps
 
     check_cipher(cipher)
     forbid_dumps()
-    phone = _choose_phone(phone_name, no_phone, passphrase_file)
-    with_code = _has_code(phone, passphrase_file, recovery_file, single_slot)
+    chosen = _choose_phones(phone_names, threshold, no_phone, passphrase_file)
+    with_code = _has_code(bool(chosen), passphrase_file, recovery_file, single_slot)
     if with_code:
         check_can_be_given(recovery_file, "--recovery-file")
     passphrase = ask_new_passphrase(passphrase_file) if passphrase_file is not None else None
     try:
-        with _connected(phone) as session, code_file(recovery_file) as descriptor:
-            made = _make(vault.place, cipher, phone, passphrase, with_code)
+        with _connected(chosen) as session, code_file(recovery_file) as descriptor:
+            made = _make(vault.place, cipher, _slots(chosen, threshold, passphrase, with_code))
             try:
                 with _removed_on_failure(made):
-                    _try_slots(made, phone, session, passphrase)
+                    _try_slots(made, chosen, session, passphrase)
                     _try_code(made, recovery_file, descriptor)
             finally:
                 made.wipe()
     finally:
         if passphrase is not None:
             passphrase[:] = bytes(len(passphrase))
-    say(f"made {vault}: {cipher_text(cipher)}, opened by {_ways(phone, passphrase_file, with_code)}")
+    ways = _ways(chosen, threshold, passphrase_file is not None, with_code)
+    say(f"made {vault}: {cipher_text(cipher)}, opened by {ways}")
     if single_slot:
         warn("it has one way in: whoever loses that loses the vault (`phonevault slot add` makes another)")
 
 
 def _has_code(
-    phone: PairedPhone | None, passphrase_file: str | None, recovery_file: str | None, single_slot: bool
+    phones_open: bool, passphrase_file: str | None, recovery_file: str | None, single_slot: bool
 ) -> bool:
     """Whether the vault gets a recovery code: always, but with `--single-slot` beside another way.
 
     Raises:
         PhonevaultError: it would have one way in without `--single-slot`, or several with it.
     """
-    others = (phone is not None) + (passphrase_file is not None)
+    others = phones_open + (passphrase_file is not None)
     if not single_slot:
         if not others:
             raise PhonevaultError(
@@ -111,56 +121,79 @@ def _has_code(
     return not others
 
 
-def _choose_phone(name: str | None, no_phone: bool, passphrase_file: str | None) -> PairedPhone | None:
+def _choose_phones(
+    names: tuple[str, ...], threshold: int | None, no_phone: bool, passphrase_file: str | None
+) -> list[PairedPhone]:
+    """The phones of the vault's one phone slot, or none."""
     if no_phone:
-        return None
+        return []
+    if names or threshold is not None:
+        return phones.chosen_for_new_slot(names, threshold)
     book = phones.phone_book()
-    if name is None and passphrase_file is not None and not book.list():
+    if passphrase_file is not None and not book.list():
         note("no phone is paired: the vault gets no phone slot")
-        return None
-    return book.get(name)
+        return []
+    return [book.get(None)]
 
 
 @contextlib.contextmanager
-def _connected(phone: PairedPhone | None) -> Iterator[PhoneSession | None]:
-    """Connect first: without the phone nothing is made."""
-    if phone is None:
+def _connected(chosen: list[PairedPhone]) -> Iterator[PhoneSession | QuorumSession | None]:
+    """Connect first, to each: without the phones nothing is made."""
+    if not chosen:
         yield None
         return
-    session = phones.connector(phone)(phones.CONNECT_TIMEOUT_S)
+    session: PhoneSession | QuorumSession
+    if len(chosen) == 1:
+        session = phones.connector(chosen[0])(phones.CONNECT_TIMEOUT_S)
+    else:
+        from phonevault.daemon.quorum import Quorum
+
+        members = [phones.member(phone) for phone in chosen]
+        session = Quorum(members, len(members)).connect(phones.CONNECT_TIMEOUT_S)
     try:
         yield session
     finally:
         session.close()
 
 
-def _make(
-    place: Place, cipher: str, phone: PairedPhone | None, passphrase: bytearray | None, with_code: bool
-) -> CreatedVault:
+def _slots(
+    chosen: list[PairedPhone], threshold: int | None, passphrase: bytearray | None, with_code: bool
+) -> list[NewSlot]:
     from phonevault import vault as vaults
 
-    slots: list[vaults.PhoneSlotRequest | vaults.PassphraseSlotRequest | vaults.RecoverySlotRequest] = []
-    if phone is not None:
-        slots.append(vaults.PhoneSlotRequest(phone.public_key_der, label=phone.name))
+    slots: list[NewSlot] = []
+    if threshold is not None:
+        label = phones.group_label([phone.name for phone in chosen], threshold)
+        keys = tuple(phone.public_key_der for phone in chosen)
+        slots.append(vaults.PhonesSlotRequest(keys, threshold, label))
+    else:
+        slots += [vaults.PhoneSlotRequest(phone.public_key_der, label=phone.name) for phone in chosen]
     if passphrase is not None:
         slots.append(vaults.PassphraseSlotRequest(passphrase, cost=cost_here()))
     if with_code:
         slots.append(vaults.RecoverySlotRequest())
+    return slots
+
+
+def _make(place: Place, cipher: str, slots: list[NewSlot]) -> CreatedVault:
+    from phonevault import vault as vaults
+
     return vaults.create(place, cipher=cipher, slots=slots)
 
 
 def _try_slots(
     made: CreatedVault,
-    phone: PairedPhone | None,
-    session: PhoneSession | None,
+    chosen: list[PairedPhone],
+    session: PhoneSession | QuorumSession | None,
     passphrase: bytearray | None,
 ) -> None:
-    """Open the vault through the slots of the phone and the passphrase, from what is on disk."""
+    """Open the vault through the slots of the phones and the passphrase, from what is on disk."""
     from phonevault import vault as vaults
+    from phonevault.daemon.keys import phone_opener
 
-    if phone is not None and session is not None:
-        reason = f"make the folder {made.path.name}"
-        vaults.test_slot(made.place, vaults.PhoneOpener(session, phone.fingerprint, reason))
+    if session is not None:
+        opener = phone_opener(session, chosen[0].fingerprint, f"make the folder {made.path.name}")
+        vaults.test_slot(made.place, opener)
     if passphrase is not None:
         vaults.test_slot(made.place, vaults.PassphraseOpener(passphrase))
 
@@ -194,8 +227,13 @@ def _removed_on_failure(made: CreatedVault) -> Iterator[None]:
         raise
 
 
-def _ways(phone: PairedPhone | None, passphrase_file: str | None, with_code: bool) -> str:
-    ways = [f"the phone {phone.name}"] if phone is not None else []
-    ways += ["a passphrase"] if passphrase_file is not None else []
+def _ways(chosen: list[PairedPhone], threshold: int | None, passphrase: bool, with_code: bool) -> str:
+    names = ", ".join(phone.name for phone in chosen)
+    ways = (
+        [f"the phone {names}" if threshold is None else f"any {threshold} of the phones {names}"]
+        if chosen
+        else []
+    )
+    ways += ["a passphrase"] if passphrase else []
     ways += ["the recovery code"] if with_code else []
     return ", ".join(ways[:-1]) + (" and " if ways[1:] else "") + ways[-1]

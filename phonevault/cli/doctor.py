@@ -100,9 +100,9 @@ def _mounts_by_phone() -> dict[str, str]:
         return {}
     try:
         return {
-            str(mount.status.get("phone")): mount.mountpoint
+            str(phone["name"]): mount.mountpoint
             for mount in find_mounts()
-            if mount.status["phone"]
+            for phone in mount.status.get("phones", [])
         }
     except SettingsError:  # not private: the check of the directories says so
         return {}

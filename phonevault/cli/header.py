@@ -53,7 +53,7 @@ def restore(
     vault: Given,
     file: str,
     yes: bool,
-    phone_name: str | None,
+    phone_names: tuple[str, ...],
     passphrase_file: str | None,
     recovery_file: str | None,
 ) -> None:
@@ -66,12 +66,12 @@ def restore(
     from phonevault.daemon.harden import forbid_dumps
     from phonevault.daemon.ways import opener_of
 
-    check_one_way(phone_name, passphrase_file, recovery_file)
+    check_one_way(phone_names, passphrase_file, recovery_file)
     forbid_dumps()
     found = header_copies.compare(vault.place, Path(file))
     with _unmounted(vault, found):
         _ask_about(found, yes)
-        way = choose_way(found.backup.header, phone_name, passphrase_file, recovery_file)
+        way = choose_way(found.backup.header, phone_names, passphrase_file, recovery_file)
         with opener_of(way, f"restore the header of {vault.path.name}") as opener:
             opened = header_copies.open_backup(vault.place, found.backup, opener)
             opened = dataclasses.replace(opened, on_write=tell_opener(opener))

@@ -73,6 +73,7 @@ def cipher_text(cipher: str) -> str:
 def slot_facts(slot: Slot) -> dict[str, Any]:
     """What a header says of a slot, as JSON."""
     from keyslots.header import passphrase_part, phone_part
+    from keyslots.slots.phones import PhonesKem
 
     found: dict[str, Any] = {
         "id": slot.id,
@@ -82,9 +83,19 @@ def slot_facts(slot: Slot) -> dict[str, Any]:
     }
     if (phone := phone_part(slot.kem)) is not None:
         found["fingerprint"] = phone.fingerprint.hex()
+    if isinstance(slot.kem, PhonesKem):
+        found["threshold"] = slot.kem.threshold
+        found["phones"] = [part.fingerprint.hex() for part in slot.kem.phones]
     if (typed := passphrase_part(slot.kem)) is not None:
         found["argon2id"] = asdict(typed.cost)
     return found
+
+
+def key_text(facts: dict[str, Any]) -> str:
+    """The key of a slot's phone as shown to people; of several phones, how many are needed."""
+    if "threshold" in facts:
+        return f"{facts['threshold']} of {', '.join(one[:16] for one in facts['phones'])}"
+    return str(facts.get("fingerprint", ""))[:16]
 
 
 def _show(place: Place, header: Header) -> None:
@@ -100,8 +111,6 @@ def _show(place: Place, header: Header) -> None:
         say(f"rotation    under way: `phonevault rotate {rotation}` goes on with it")
     rows = []
     for slot in (slot_facts(slot) for slot in header.slots):
-        rows.append(
-            (str(slot["id"]), slot["kind"], slot["label"], slot["created"], slot.get("fingerprint", "")[:16])
-        )
+        rows.append((str(slot["id"]), slot["kind"], slot["label"], slot["created"], key_text(slot)))
     show_table(("slot", "kind", "label", "made", "key"), rows)
     say("not verified: only opening the vault shows whether this is true")

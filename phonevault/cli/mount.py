@@ -56,7 +56,7 @@ def finite(value: float) -> float:
 def mount(
     vault: Given,
     mountpoint: str,
-    phone_name: str | None,
+    phone_names: tuple[str, ...],
     passphrase_file: str | None,
     recovery_file: str | None,
     grace: float,
@@ -81,7 +81,7 @@ def mount(
     from phonevault.daemon.serve import MountPlan
     from phonevault.daemon.state import Policy
 
-    check_one_way(phone_name, passphrase_file, recovery_file)
+    check_one_way(phone_names, passphrase_file, recovery_file)
     if (suid or dev) and os.geteuid() != 0:
         raise click.UsageError("--suid and --dev are for root only")
     header = load(vault.place).header
@@ -107,7 +107,7 @@ def mount(
 
     def way() -> Way:
         forbid_dumps()  # before a passphrase is typed
-        return choose_way(header, phone_name, passphrase_file, recovery_file)
+        return choose_way(header, phone_names, passphrase_file, recovery_file)
 
     if foreground:
         from phonevault.daemon.serve import mount_and_serve

@@ -27,12 +27,12 @@ class Ways:
     """What the three options say.
 
     Attributes:
-        phone_name: `--phone`.
+        phone_names: `--phone`.
         passphrase_file: `--passphrase-file`.
         recovery_file: `--recovery-file`.
     """
 
-    phone_name: str | None
+    phone_names: tuple[str, ...]
     passphrase_file: str | None
     recovery_file: str | None
 
@@ -50,9 +50,10 @@ def opening_options(command: Callable[..., Any]) -> Callable[..., Any]:
         ),
         click.option(
             "--phone",
-            "phone_name",
+            "phone_names",
             metavar="NAME",
-            help="Open it with this phone (the one that fits, if left out).",
+            multiple=True,
+            help="Open it with this phone (if left out, with what fits). Several: with all of them together.",
         ),
     ):
         command = option(command)
@@ -60,7 +61,7 @@ def opening_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def choose_way(
-    header: Header, phone_name: str | None, passphrase_file: str | None, recovery_file: str | None
+    header: Header, phone_names: tuple[str, ...], passphrase_file: str | None, recovery_file: str | None
 ) -> Way:
     """Return how the vault is to be opened; asks on the terminal for a secret that no file is given for.
 
@@ -69,8 +70,8 @@ def choose_way(
     """
     from phonevault.daemon.ways import PhoneWay, SecretWay
 
-    if phone_name is not None and passphrase_file is not None:
-        phone = phones.phone_for(header, phone_name)
+    if phone_names and passphrase_file is not None:
+        phone = phones.phone_for(header, phone_names[0])
         connect = phones.connector(phone)  # before the passphrase is read: it may fail
         return PhoneWay(phone.name, phone.fingerprint, connect, read_secret(passphrase_file, "passphrase"))
     if passphrase_file is not None:
@@ -78,11 +79,14 @@ def choose_way(
     if recovery_file is not None:
         return SecretWay("recovery", read_secret(recovery_file, "recovery code"))
     kinds = {slot.kem.kind for slot in header.slots}
-    if phone_name is None and not kinds & {"phone", "phone+passphrase"}:
+    if not phone_names and not kinds & {"phone", "phone+passphrase", "phones"}:
         if "passphrase" in kinds:
             return SecretWay("passphrase", prompt_secret("passphrase"))
         return SecretWay("recovery", prompt_secret("recovery code"))
-    phone = phones.phone_for(header, phone_name)
+    group = phones.group_for(header, phone_names)
+    if group is not None:
+        return group
+    phone = phones.phone_for(header, phone_names[0] if phone_names else None)
     connect = phones.connector(phone)
     typed = prompt_secret("passphrase") if _needs_passphrase(header, phone.fingerprint) else None
     return PhoneWay(phone.name, phone.fingerprint, connect, typed)
@@ -98,20 +102,26 @@ def _needs_passphrase(header: Header, fingerprint: str) -> bool:
     }
 
 
-def check_one_way(phone_name: str | None, passphrase_file: str | None, recovery_file: str | None) -> None:
+def check_one_way(
+    phone_names: tuple[str, ...], passphrase_file: str | None, recovery_file: str | None
+) -> None:
     """Refuse a recovery code beside another way in. A phone and a passphrase together are a way of its own.
 
     Raises:
         click.UsageError: Several were given.
     """
-    if recovery_file is not None and (phone_name, passphrase_file) != (None, None):
+    if recovery_file is not None and (phone_names or passphrase_file is not None):
         raise click.UsageError("--recovery-file excludes --phone and --passphrase-file")
+    if len(phone_names) > 1 and passphrase_file is not None:
+        raise click.UsageError("a passphrase goes with one --phone")
+    if len(set(phone_names)) < len(phone_names):
+        raise click.UsageError("the same --phone was given twice")
 
 
 @contextlib.contextmanager
 def opened_vault(
     place: Place,
-    phone_name: str | None,
+    phone_names: tuple[str, ...],
     passphrase_file: str | None,
     recovery_file: str | None,
     among: Header | None = None,
@@ -120,7 +130,7 @@ def opened_vault(
 
     Args:
         place: VAULT and its header, canonical.
-        phone_name: The option `--phone`.
+        phone_names: The options `--phone`.
         passphrase_file: The option `--passphrase-file`.
         recovery_file: The option `--recovery-file`.
         among: A header with the slots that may open it; those of the vault if omitted.
@@ -134,9 +144,9 @@ def opened_vault(
     from phonevault.daemon.ways import fingerprint_of, open_by
     from phonevault.slot_use import note_use
 
-    check_one_way(phone_name, passphrase_file, recovery_file)
+    check_one_way(phone_names, passphrase_file, recovery_file)
     forbid_dumps()
-    way = choose_way(among or load(place).header, phone_name, passphrase_file, recovery_file)
+    way = choose_way(among or load(place).header, phone_names, passphrase_file, recovery_file)
     session, opened = open_by(KeySource(place, fingerprint_of(way)), way)
     if session is not None:
         session.close()

@@ -141,7 +141,7 @@ def revoke(
     duty: float,
     yes: bool,
     as_json: bool,
-    phone_name: str | None,
+    phone_names: tuple[str, ...],
     passphrase_file: str | None,
     recovery_file: str | None,
 ) -> None:
@@ -158,12 +158,11 @@ def revoke(
     header = load(vault.place).header
     lost = _lost(phone, header)
     rest = revocation.without(header, lost.fingerprint)  # before anybody is asked for anything
-    if phone_name is not None and phones.phone_book().get(phone_name).fingerprint.startswith(
-        lost.fingerprint
-    ):
+    given = [phones.phone_book().get(name).fingerprint for name in phone_names]
+    if any(fingerprint.startswith(lost.fingerprint) for fingerprint in given):
         raise click.UsageError("the lost phone itself cannot be the way in: give another one")
     outcome = _Outcome(vault.place, lost, as_json)
-    with opened_vault(vault.place, phone_name, passphrase_file, recovery_file, among=rest) as opened:
+    with opened_vault(vault.place, phone_names, passphrase_file, recovery_file, among=rest) as opened:
         going_on = rotates(opened.header) and not revocation.slots_of(opened.header, lost.fingerprint)
         agree_on_slots(revocation.without(opened.header, lost.fingerprint), yes=yes or going_on)
         now = revocation.take_out(opened, lost.fingerprint, content=content)
@@ -266,8 +265,9 @@ def _lock_folders(outcome: _Outcome) -> tuple[list[str], PhonevaultError | None]
     failed: PhonevaultError | None = None
     for mount in client.find_mounts():
         status = mount.status
+        keys = [phone["key"] for phone in status.get("phones", [])]
         # Of a silent daemon nobody knows: it is told, and if it does not lock, that is an error.
-        is_its = mount.silent or str(status.get("phone_key") or "").startswith(outcome.lost.fingerprint)
+        is_its = mount.silent or any(key.startswith(outcome.lost.fingerprint) for key in keys)
         if not mount.alive or mount.vault != str(outcome.place.vault) or not is_its:
             continue
         if status["state"] == "unlocked" and not status["bound_to_phone"]:

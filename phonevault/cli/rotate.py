@@ -53,7 +53,7 @@ for command in (rotate_status, pause, resume, throttle):
 def rotate_slot(
     vault: Given,
     slot_id: int | None,
-    phone_name: str | None,
+    phone_names: tuple[str, ...],
     passphrase_file: str | None,
     recovery_file: str | None,
 ) -> None:
@@ -64,7 +64,7 @@ def rotate_slot(
     from keyslots.edit import rewrap_slot, slot_of
     from phonevault import slots
 
-    with opened_vault(vault.place, phone_name, passphrase_file, recovery_file) as opened:
+    with opened_vault(vault.place, phone_names, passphrase_file, recovery_file) as opened:
         header = opened.header
         chosen = [slot.id for slot in header.slots] if slot_id is None else [slot_of(header, slot_id).id]
         for number in chosen:
@@ -100,7 +100,7 @@ def master(
     duty: float | None,
     yes: bool,
     background: bool,
-    phone_name: str | None,
+    phone_names: tuple[str, ...],
     passphrase_file: str | None,
     recovery_file: str | None,
 ) -> None:
@@ -112,8 +112,8 @@ def master(
     Contents and names are not encrypted anew: names stay under the old volume key, and a file key that somebody knows stays
     known.
     """
-    check_one_way(phone_name, passphrase_file, recovery_file)
-    ways = Ways(phone_name, passphrase_file, recovery_file)
+    check_one_way(phone_names, passphrase_file, recovery_file)
+    ways = Ways(phone_names, passphrase_file, recovery_file)
     found = find(vault.text)
     if found is not None:
         _in_mount(vault, found, ways, duty, yes=yes, background=background)
@@ -133,7 +133,7 @@ def content(
     vault: Given,
     duty: float | None,
     yes: bool,
-    phone_name: str | None,
+    phone_names: tuple[str, ...],
     passphrase_file: str | None,
     recovery_file: str | None,
 ) -> None:
@@ -145,7 +145,7 @@ def content(
     """
     from phonevault import content_rotation
 
-    ways = Ways(phone_name, passphrase_file, recovery_file)
+    ways = Ways(phone_names, passphrase_file, recovery_file)
     with _opened_alone(vault, ways, yes=yes) as opened, contextlib.ExitStack() as stack:
         done = content_rotation.rotate_content(
             opened, lambda run: stack.enter_context(_watched(run)), duty or 1.0
@@ -221,7 +221,7 @@ def _opened_alone(vault: Given, ways: Ways, *, yes: bool) -> Iterator[OpenedVaul
     allow_many_files()  # one for each level of the tree
     lock = hold_or_say_where(vault.path, shared=False)
     try:
-        with opened_vault(vault.place, ways.phone_name, ways.passphrase_file, ways.recovery_file) as opened:
+        with opened_vault(vault.place, ways.phone_names, ways.passphrase_file, ways.recovery_file) as opened:
             _agree_on_slots(opened.header, yes=yes)
             yield opened
     finally:

@@ -60,16 +60,17 @@ def _method(status: dict[str, Any], ways: Ways) -> tuple[str, bytearray]:
     """How the daemon is to open the vault: as it was mounted, unless another way was given."""
     if ways.recovery_file is not None:
         return "recovery", read_secret(ways.recovery_file, "recovery code")
-    if ways.phone_name is not None and ways.phone_name != status["phone"]:
+    others = set(ways.phone_names) - {phone["name"] for phone in status["phones"]}
+    if others:
         raise UnlockImpossible(
-            f"this mount does not talk to the phone {ways.phone_name}",
+            f"this mount does not talk to the phone {', '.join(sorted(others))}",
             "give its own phone, --passphrase-file or --recovery-file; or unmount first",
         )
     both = status["method"] == "phone+passphrase"
     if ways.passphrase_file is not None:
-        method = "phone+passphrase" if both or ways.phone_name is not None else "passphrase"
+        method = "phone+passphrase" if both or ways.phone_names else "passphrase"
         return method, read_secret(ways.passphrase_file, "passphrase")
-    method = "phone" if ways.phone_name is not None and not both else status["method"]
+    method = "phone" if ways.phone_names and not both else status["method"]
     if method == "phone":
         return method, bytearray()
     return method, prompt_secret("recovery code" if method == "recovery" else "passphrase")

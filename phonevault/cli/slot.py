@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 import click
 
 from phonevault.cli import phones
-from phonevault.cli.info import slot_facts
+from phonevault.cli.info import key_text, slot_facts
 from phonevault.cli.new_passphrase import ask_new_passphrase, cost_here
 from phonevault.cli.opening import opened_vault, opening_options
 from phonevault.cli.output import note, printable, say, show_json, show_table, warn
 from phonevault.cli.recovery_output import check_can_be_given, code_back, code_file, give_code
 from phonevault.cli.revoke import revoke
-from phonevault.cli.telling import tell_now
+from phonevault.cli.telling import Rememberer, tell_now
 from phonevault.cli.where import Given, vault_argument
 
 if TYPE_CHECKING:
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from keyslots.header import Header
     from keyslots.secret import Secret
     from phone_link.host.phone_book import PairedPhone
-    from phone_link.host.session import PhoneSession
     from phonevault.vault import OpenedVault, SlotOpener
 
 
@@ -58,7 +57,7 @@ def list_slots(vault: Given, as_json: bool) -> None:
             s["label"],
             s["created"],
             s["last_used"] or "–",
-            s.get("fingerprint", "")[:16],
+            key_text(s),
         )
         for s in found
     ]
@@ -69,44 +68,56 @@ def list_slots(vault: Given, as_json: bool) -> None:
 @vault_argument
 @click.option("--passphrase", "typed", is_flag=True, help="New: a passphrase, asked for twice.")
 @click.option("--new-passphrase-file", metavar="F", help="New: the passphrase in F ('-': standard input).")
-@click.option("--new-phone", metavar="NAME", help="New: a paired phone.")
+@click.option("--new-phone", "new_phones", metavar="NAME", multiple=True, help="New: a paired phone.")
+@click.option(
+    "--threshold",
+    type=int,
+    metavar="N",
+    help="With several --new-phone: any N of them together open the vault.",
+)
 @click.option("--recovery", is_flag=True, help="New: a recovery code, shown once on the terminal.")
 @click.option("--new-recovery-file", metavar="OUT", help="New: a recovery code, written to OUT (mode 0600).")
 @click.option("--label", metavar="TEXT", help="What to call the slot (at most 64 characters).")
-@click.option("--unproved", is_flag=True, help="With --new-phone: the phone is not here to try the slot.")
+@click.option("--unproved", is_flag=True, help="With --new-phone: it is not here to try the slot.")
 @opening_options
 def add(
     vault: Given,
     typed: bool,
     new_passphrase_file: str | None,
-    new_phone: str | None,
+    new_phones: tuple[str, ...],
+    threshold: int | None,
     recovery: bool,
     new_recovery_file: str | None,
     label: str | None,
     unproved: bool,
-    phone_name: str | None,
+    phone_names: tuple[str, ...],
     passphrase_file: str | None,
     recovery_file: str | None,
 ) -> None:
-    """Add a way into VAULT: a passphrase, a phone, both together, or a recovery code.
+    """Add a way into VAULT: a passphrase, a phone, both together, some of several phones, or a recovery code.
 
     VAULT is opened through a slot that it has. The new slot is tried before it is written; a new phone is asked for that. A passphrase
     and --new-phone make one slot that needs both.
     """
     passphrase, code = typed or new_passphrase_file is not None, recovery or new_recovery_file is not None
-    if code == (passphrase or new_phone is not None) or (typed and new_passphrase_file is not None):
+    if code == (passphrase or bool(new_phones)) or (typed and new_passphrase_file is not None):
         raise click.UsageError(
             "give a passphrase (--passphrase or --new-passphrase-file), --new-phone, both, or --recovery or --new-recovery-file"
         )
-    with opened_vault(vault.place, phone_name, passphrase_file, recovery_file) as opened:
+    if passphrase and len(new_phones) > 1:
+        raise click.UsageError("a slot for several phones has no passphrase")
+    new = phones.chosen_for_new_slot(new_phones, threshold)
+    with opened_vault(vault.place, phone_names, passphrase_file, recovery_file) as opened:
         if code:
             made = _add_recovery(opened, new_recovery_file, label)
             say(f"added slot {made}")
             return
         secret = ask_new_passphrase(new_passphrase_file) if passphrase else None
         try:
-            if new_phone is not None:
-                made = _add_phone(opened, new_phone, secret, label, unproved)
+            if threshold is not None:
+                made = _add_phones(opened, new, threshold, label, unproved)
+            elif new:
+                made = _add_phone(opened, new[0], secret, label, unproved)
             else:
                 made = _add_passphrase(opened, secret or bytearray(), label)
         finally:
@@ -120,7 +131,11 @@ def add(
 @click.argument("slot_id", type=click.IntRange(0, 31), metavar="SLOT")
 @opening_options
 def remove(
-    vault: Given, slot_id: int, phone_name: str | None, passphrase_file: str | None, recovery_file: str | None
+    vault: Given,
+    slot_id: int,
+    phone_names: tuple[str, ...],
+    passphrase_file: str | None,
+    recovery_file: str | None,
 ) -> None:
     """Remove a slot of VAULT, which must be opened through another one.
 
@@ -128,7 +143,7 @@ def remove(
     """
     from phonevault import slots
 
-    with opened_vault(vault.place, phone_name, passphrase_file, recovery_file) as opened:
+    with opened_vault(vault.place, phone_names, passphrase_file, recovery_file) as opened:
         gone = slots.remove(opened, slot_id)
     say(f"removed slot {gone.id} ({gone.kind}: {printable(gone.label)})")
     note("whoever kept a copy of the old header can still open old copies of the vault through it")
@@ -138,12 +153,12 @@ def remove(
 @vault_argument
 @opening_options
 def test(
-    vault: Given, phone_name: str | None, passphrase_file: str | None, recovery_file: str | None
+    vault: Given, phone_names: tuple[str, ...], passphrase_file: str | None, recovery_file: str | None
 ) -> None:
     """Prove that a slot opens VAULT, without mounting it."""
     from phonevault.vault import prove
 
-    with opened_vault(vault.place, phone_name, passphrase_file, recovery_file) as opened:
+    with opened_vault(vault.place, phone_names, passphrase_file, recovery_file) as opened:
         prove(opened)
         found = opened.slot
     say(f"slot {found.id} ({found.kind}: {printable(found.label)}) opens {vault}")
@@ -169,7 +184,7 @@ def passwd(vault: Given, new_passphrase_file: str | None, passphrase_file: str |
     from phonevault import slots
     from phonevault.vault import PassphraseOpener
 
-    with opened_vault(vault.place, None, passphrase_file or "-", None) as opened:
+    with opened_vault(vault.place, (), passphrase_file or "-", None) as opened:
         old = opened.slot
         secret = ask_new_passphrase(new_passphrase_file)
         try:
@@ -195,14 +210,37 @@ def _add_passphrase(opened: OpenedVault, secret: bytearray, label: str | None) -
     return _add(opened, request, PassphraseOpener(secret))
 
 
+def _add_phones(
+    opened: OpenedVault, new: list[PairedPhone], threshold: int, label: str | None, unproved: bool
+) -> str:
+    """A slot for some of several phones. All of them are asked: so every share and every subset is tried."""
+    from keyslots.build import PhonesSlotRequest
+    from phonevault.daemon.keys import phone_opener
+    from phonevault.daemon.quorum import Quorum
+
+    called = label or phones.group_label([phone.name for phone in new], threshold)
+    request = PhonesSlotRequest(tuple(phone.public_key_der for phone in new), threshold, called)
+    if unproved:
+        return _add(opened, request, None)
+    session = Quorum([phones.member(phone) for phone in new], len(new)).connect(phones.CONNECT_TIMEOUT_S)
+    try:
+        opener = phone_opener(session, "", _reason(opened))
+        return _add(_also_told(opened, new, session), request, opener)
+    finally:
+        session.close()
+
+
+def _reason(opened: OpenedVault) -> str:
+    return f"add this phone to the folder {opened.path.name}"
+
+
 def _add_phone(
-    opened: OpenedVault, name: str, secret: bytearray | None, label: str | None, unproved: bool
+    opened: OpenedVault, phone: PairedPhone, secret: bytearray | None, label: str | None, unproved: bool
 ) -> str:
     """A slot for a phone, or for a phone and a passphrase together."""
     from keyslots.build import PhonePassphraseSlotRequest, PhoneSlotRequest
-    from phonevault.vault import PhoneOpener, PhonePassphraseOpener
+    from phonevault.daemon.keys import phone_opener
 
-    phone = phones.phone_book().get(name)
     if phone.fingerprint in phones.phone_fingerprints(opened.header):
         warn(f"the phone {printable(phone.name)} has a slot already")
     request: SlotRequest = PhoneSlotRequest(phone.public_key_der, label or phone.name)
@@ -217,22 +255,21 @@ def _add_phone(
         return _add(opened, request, None)
     session = phones.connector(phone)(phones.CONNECT_TIMEOUT_S)
     try:
-        asking = PhoneOpener(session, phone.fingerprint, f"add this phone to the folder {opened.path.name}")
-        opened = _also_told(opened, phone, session)
-        return _add(opened, request, asking if secret is None else PhonePassphraseOpener(asking, secret))
+        opener = phone_opener(session, phone.fingerprint, _reason(opened), secret)
+        return _add(_also_told(opened, [phone], session), request, opener)
     finally:
         session.close()
 
 
-def _also_told(opened: OpenedVault, phone: PairedPhone, session: PhoneSession) -> OpenedVault:
-    """The new phone remembers the header that it is in, beside the one that opened the vault."""
-    from keyslots.header import phone_part
+def _also_told(opened: OpenedVault, new: list[PairedPhone], session: Rememberer) -> OpenedVault:
+    """The new phones remember the header that they are in, beside those that opened the vault."""
+    from keyslots.header import phone_parts
 
-    new, before = tell_now(phone.name, session), opened.on_write
-    part = phone_part(opened.slot.kem)
-    if part is not None and part.fingerprint.hex() == phone.fingerprint:
-        return dataclasses.replace(opened, on_write=new)  # the same phone: it has one connection for us
-    return dataclasses.replace(opened, on_write=lambda mark: (new(mark), before(mark)))
+    told, before = tell_now(", ".join(phone.name for phone in new), session), opened.on_write
+    opened_by = {part.fingerprint.hex() for part in phone_parts(opened.slot.kem)}
+    if opened_by & {phone.fingerprint for phone in new}:
+        return dataclasses.replace(opened, on_write=told)  # a phone has one connection for us
+    return dataclasses.replace(opened, on_write=lambda mark: (told(mark), before(mark)))
 
 
 def _add_recovery(opened: OpenedVault, out: str | None, label: str | None) -> str:

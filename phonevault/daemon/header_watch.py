@@ -14,7 +14,7 @@ from typing import Protocol
 
 from keyslots import store
 from keyslots.errors import KeyslotsError
-from keyslots.header import phone_parts
+from keyslots.header import Header
 from keyslots.place import Place
 from phonevault.daemon import state
 from phonevault.daemon.log import log
@@ -38,13 +38,13 @@ class HeaderWatch:
 
     Args:
         where: Says where the header is; it may be moved while it is mounted.
-        fingerprint: Of the RSA key of the mount's phone, hex.
+        has_slot: Whether a header has a slot for the mount's phone, or its phones.
         sink: The supervisor.
     """
 
-    def __init__(self, where: Callable[[], Place], fingerprint: str, sink: Sink) -> None:
+    def __init__(self, where: Callable[[], Place], has_slot: Callable[[Header], bool], sink: Sink) -> None:
         self._where = where
-        self._fingerprint = fingerprint
+        self._fits = has_slot
         self._sink = sink
         self._seen: tuple[int, ...] = ()
         self._has_slot = True
@@ -77,8 +77,6 @@ class HeaderWatch:
             found = os.stat(place.directory / place.main, follow_symlinks=False)
             now = (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
             if now != self._seen:
-                slots = store.load(place).header.slots
-                parts = {part.fingerprint.hex() for slot in slots for part in phone_parts(slot.kem)}
-                self._has_slot = self._fingerprint in parts
+                self._has_slot = self._fits(store.load(place).header)
                 self._seen = now
         return self._has_slot

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from phonevault.daemon.quorum import QuorumSession
 from phonevault.errors import PhonevaultError
 
 if TYPE_CHECKING:
@@ -19,6 +20,25 @@ class VaultReplaced(PhonevaultError):
     """The vault on disk is no longer the one that was mounted."""
 
     hint = "unmount, look at the vault with `phonevault info`, and mount again"
+
+
+def phone_opener(
+    session: Any, fingerprint: str, reason: str, passphrase: bytearray | None = None
+) -> SlotOpener:
+    """What opens slots through an open session.
+
+    Args:
+        session: A phone's, or a `QuorumSession` with several.
+        fingerprint: Of the one phone's key, pinned when it was paired (hex).
+        reason: What a phone shows when it asks its user.
+        passphrase: For a slot that needs both; the caller wipes it.
+    """
+    from phonevault.vault import PhoneOpener, PhonePassphraseOpener, PhonesOpener
+
+    if isinstance(session, QuorumSession):
+        return PhonesOpener([PhoneOpener(one, who.fingerprint, reason) for who, one in session.parts])
+    phone = PhoneOpener(session, fingerprint, reason)
+    return phone if passphrase is None else PhonePassphraseOpener(phone, passphrase)
 
 
 @dataclass(frozen=True)
@@ -39,7 +59,7 @@ class KeySource:
         """Have the phone of an open session unwrap the key.
 
         Args:
-            session: The phone's.
+            session: The phone's, or that of several.
             passphrase: For a slot that needs both; the caller wipes it.
             reason: What the phone shows its user, before the folder's name.
 
@@ -47,10 +67,8 @@ class KeySource:
             LinkError: The phone refused or is gone.
             KeyslotsError: The header is damaged or tampered with, or the phone does not fit.
         """
-        from phonevault.vault import PhoneOpener, PhonePassphraseOpener
-
-        phone = PhoneOpener(session, self.fingerprint, f"{reason} {self.place.vault.name}")
-        return self._open(phone if passphrase is None else PhonePassphraseOpener(phone, passphrase))
+        shown = f"{reason} {self.place.vault.name}"
+        return self._open(phone_opener(session, self.fingerprint, shown, passphrase))
 
     def by_secret(self, method: str, secret: bytearray) -> OpenedVault:
         """Open the vault with a passphrase or a recovery code as typed; the caller wipes `secret`.

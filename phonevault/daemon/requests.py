@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,7 +39,7 @@ class Description:
         cipher: As in the header.
         read_only: Mounted read-only.
         crash_safe: The death of this process at any moment loses nothing that was acknowledged.
-        phone_key: Fingerprint of the phone's RSA key, hex, or None.
+        phones: Names of the phones that hold it open, by the fingerprints of their RSA keys, hex.
     """
 
     vault: str
@@ -49,7 +49,7 @@ class Description:
     cipher: str
     read_only: bool
     crash_safe: bool = True
-    phone_key: str | None = None
+    phones: dict[str, str] = field(default_factory=dict)
 
 
 class Requests:
@@ -112,7 +112,7 @@ class Requests:
             "mountpoint": fixed.mountpoint,
             "state": status.state.value,
             "phone": fixed.phone,
-            "phone_key": fixed.phone_key,
+            "phones": [{"name": name, "key": key} for key, name in fixed.phones.items()],
             "pid": os.getpid(),
             "method": fixed.method,
             "cause": status.cause.value if status.cause is not None else None,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib
 import os
 import signal
@@ -28,7 +29,7 @@ from phonevault.daemon.state import Policy
 from phonevault.daemon.supervisor import Supervisor
 from phonevault.daemon.treelock import hold_tree
 from phonevault.daemon.volume import Volume
-from phonevault.daemon.ways import PhoneWay, Way, fingerprint_of, open_by
+from phonevault.daemon.ways import PhoneWay, Way, fingerprint_of, has_slot, open_by, phones_of
 from phonevault.fs.errors import DirectoryIdDamaged
 from phonevault.fs.format.journal import DIRECTORY as JOURNAL
 from phonevault.fuse.errors import FuseError
@@ -168,7 +169,7 @@ def _mounted(
         description = _description(plan, way, header.cipher, crash_safe=filesystem.crash_safe)
         requests = Requests(description, plan.policy, supervisor, keys, link, rotations)
         control = ControlServer(runtime_dir(), control_socket_name(str(plan.mountpoint)), requests)
-        watch = HeaderWatch(lambda: keys.source.place, fingerprint_of(way), supervisor)
+        watch = HeaderWatch(lambda: keys.source.place, functools.partial(has_slot, way), supervisor)
         try:
             if link is not None:
                 watch.start()
@@ -257,9 +258,9 @@ def _link(way: Way, keys: Identified, supervisor: Supervisor, session: PhoneSess
 def _description(plan: MountPlan, way: Way, cipher: str, *, crash_safe: bool) -> Description:
     phone = way.name if isinstance(way, PhoneWay) else None
     method = way.method
-    key = fingerprint_of(way) or None
+    phones = phones_of(way)
     return Description(
-        str(plan.vault), str(plan.mountpoint), method, phone, cipher, plan.read_only, crash_safe, key
+        str(plan.vault), str(plan.mountpoint), method, phone, cipher, plan.read_only, crash_safe, phones
     )
 
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from phonevault.daemon.keys import KeySource
+from phonevault.daemon.keys import KeySource, phone_opener
 from phonevault.daemon.link import CONNECT_TIMEOUT_S, PhoneSession
+from phonevault.daemon.quorum import Member, Quorum
 
 if TYPE_CHECKING:
+    from keyslots.header import Header
     from phonevault.vault import OpenedVault, SlotOpener
 
 
@@ -58,11 +60,48 @@ class SecretWay:
         self.secret[:] = bytes(len(self.secret))
 
 
+@dataclass(frozen=True)
+class PhonesWay(PhoneWay):
+    """The vault is opened by several phones together; `connect` gathers them.
+
+    Attributes:
+        members: The phones that may take part.
+    """
+
+    members: tuple[Member, ...] = ()
+
+
 Way = PhoneWay | SecretWay
 
 
+def phones_way(members: Sequence[Member], needed: int) -> PhonesWay:
+    """The way of some phones of several."""
+    names = ", ".join(member.name for member in members)
+    return PhonesWay(f"{needed} of {names}", "", Quorum(members, needed).connect, members=tuple(members))
+
+
+def phones_of(way: Way) -> dict[str, str]:
+    """The names of a way's phones by the fingerprints of their keys (hex)."""
+    if isinstance(way, PhonesWay):
+        return {member.fingerprint: member.name for member in way.members}
+    return {way.fingerprint: way.name} if isinstance(way, PhoneWay) else {}
+
+
+def has_slot(way: Way, header: Header) -> bool:
+    """Whether a header has a slot for a way's phones (of several: for all that may take part), or it is none of phones."""
+    from keyslots.header import phone_part
+    from keyslots.slots.phones import PhonesKem
+
+    mine = phones_of(way).keys()
+    if not isinstance(way, PhonesWay):
+        parts = (phone_part(slot.kem) for slot in header.slots)
+        return not mine or any(part and part.fingerprint.hex() in mine for part in parts)
+    groups = (slot.kem.phones for slot in header.slots if isinstance(slot.kem, PhonesKem))
+    return any(mine <= {part.fingerprint.hex() for part in group} for group in groups)
+
+
 def fingerprint_of(way: Way) -> str:
-    """The RSA key that a way stands for (hex), or "" if it is no phone."""
+    """The RSA key that a way stands for (hex), or "" if it is not that of one phone."""
     return way.fingerprint if isinstance(way, PhoneWay) else ""
 
 
@@ -78,14 +117,13 @@ def opener_of(way: Way, reason: str) -> Iterator[SlotOpener]:
         LinkError: The phone is not there.
         BadRecoveryCode: It is none.
     """
-    from phonevault.vault import PassphraseOpener, PhoneOpener, PhonePassphraseOpener, RecoveryOpener
+    from phonevault.vault import PassphraseOpener, RecoveryOpener
 
     if isinstance(way, PhoneWay):
         session: Any = None
         try:
             session = way.connect(CONNECT_TIMEOUT_S)
-            phone = PhoneOpener(session, way.fingerprint, reason)
-            yield phone if way.passphrase is None else PhonePassphraseOpener(phone, way.passphrase)
+            yield phone_opener(session, way.fingerprint, reason, way.passphrase)
         finally:
             way.wipe()
             if session is not None:

@@ -232,7 +232,7 @@ def test_a_folder_that_the_phone_holds_open_is_locked(computer: Computer) -> Non
     fill(computer, 3)
     computer.start_phone()
     computer.mount("--phone", "pocket")
-    assert computer.status()["phone_key"]
+    assert computer.status()["phones"][0]["key"]
     held = (computer.place / "file 1").open("rb")
     told = revoke(computer, code=22)
     assert f"locked {computer.place}" in told.stdout

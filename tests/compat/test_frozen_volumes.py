@@ -71,7 +71,7 @@ class FrozenPhone:
 
 
 def test_there_are_volumes_of_both_ciphers() -> None:
-    assert {"v1-gcm", "v1-gcm-rotated", "v1-xts"} <= set(frozen_volumes.NAMES)
+    assert {"v1-gcm", "v1-gcm-rotated", "v1-xts", "v1-gcm-phones"} <= set(frozen_volumes.NAMES)
 
 
 def test_everything_in_it_is_as_it_was(computer: Computer) -> None:
@@ -128,6 +128,19 @@ def test_every_slot_gives_the_same_key(computer: Computer) -> None:
     assert [each.slot.kind for each in opened] == ["phone", "passphrase", "recovery"]
     assert all(each.vmk == opened[0].vmk for each in opened)
     assert all(each.warnings == () for each in opened)
+
+
+def test_two_phones_together_open_the_volume_that_is_for_three(tmp_path: Path) -> None:
+    """The third one is gone for ever."""
+    frozen_volumes.unpack("v1-gcm-phones", tmp_path)
+    phones = [FrozenPhone(tmp_path / name) for name in (frozen_volumes.PHONE, frozen_volumes.SECOND_PHONE)]
+    keys = [phone.module.key_pairs()[0] for phone in phones]
+    members = [vault.PhoneOpener(phone, key.id.hex()) for phone, key in zip(phones, keys, strict=True)]
+    together = vault.open_vault(tmp_path / frozen_volumes.VAULT, vault.PhonesOpener(members))
+    alone = vault.open_vault(tmp_path / frozen_volumes.VAULT, members[0])
+    assert (together.slot.kind, alone.slot.kind) == ("phones", "phone")
+    assert together.vmk == alone.vmk
+    assert together.header.flags == ("phones",)
 
 
 def test_what_a_newer_program_may_write_is_refused(computer: Computer) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from keyslots.header import phone_part
 from phonevault import slots, vault
 from phonevault.daemon.header_watch import HeaderWatch
 from phonevault.daemon.state import Cause, Event, LockAsked, State, Status, unlocked
+from phonevault.daemon.ways import PhoneWay, has_slot
 from phonevault.vault import PassphraseOpener
 
 
@@ -39,7 +41,8 @@ def path(tmp_path: Path) -> Path:
 def watch(path: Path, sink: Sink) -> HeaderWatch:
     part = phone_part(store.load(path).header.slots[0].kem)
     assert part is not None
-    return HeaderWatch(lambda: store.Place(path), part.fingerprint.hex(), sink)
+    way = PhoneWay("pocket", part.fingerprint.hex(), lambda _: pytest.fail("the phone was asked"))
+    return HeaderWatch(lambda: store.Place(path), functools.partial(has_slot, way), sink)
 
 
 def remove_the_phone(path: Path) -> None:

@@ -23,6 +23,7 @@ NAMES = sorted(path.name.removesuffix(".tar.xz") for path in FOLDER.glob("*.tar.
 PIN = b"271828"
 PASSPHRASE = b"gr\xc3\xbcn und sehr kalt 1851"
 VAULT, PHONE, CODE = "vault", "phone", "recovery-code"
+SECOND_PHONE = "second-phone"
 _XATTR = "PHONEVAULT.xattr."
 _LONG, _LONGER = "l" * 180, "m" * 255
 _ODD = os.fsdecode(bytes([1, 10, 27, 92, 255]) + b" -*")
