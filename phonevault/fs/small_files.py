@@ -93,8 +93,12 @@ def write_new(name: str, raw: bytes, directory_fd: int) -> None:
         os.close(fd)
 
 
-def put_durably(name: str, raw: bytes, directory_fd: int, *, replace: bool) -> None:
+def put_durably(
+    name: str, raw: bytes, directory_fd: int, *, replace: bool, like: os.stat_result | None = None
+) -> None:
     """Put a file in place whole: its name leads to all of it or to what was there before. Durable, the directory's entry included.
+
+    With ``like`` it belongs to whom that belongs to, from its first moment in place.
 
     Raises:
         FileExistsError: without ``replace``, if it is there.
@@ -103,6 +107,8 @@ def put_durably(name: str, raw: bytes, directory_fd: int, *, replace: bool) -> N
     temporary = temporary_name()
     write_new(temporary, raw, directory_fd)
     try:
+        if like is not None:
+            give_to(like, temporary, directory_fd)
         if replace:
             os.rename(temporary, name, src_dir_fd=directory_fd, dst_dir_fd=directory_fd)
         else:
@@ -111,6 +117,16 @@ def put_durably(name: str, raw: bytes, directory_fd: int, *, replace: bool) -> N
         with contextlib.suppress(FileNotFoundError):
             os.unlink(temporary, dir_fd=directory_fd)
     sync_directory(directory_fd)
+
+
+def give_to(owner: os.stat_result, name: str, directory_fd: int) -> None:
+    """What root makes in somebody's vault belongs to whom it is to belong to, who may mount it next time.
+
+    Raises:
+        OSError: of the backing store.
+    """
+    if os.geteuid() == 0 and (owner.st_uid, owner.st_gid) != (0, 0):
+        os.chown(name, owner.st_uid, owner.st_gid, dir_fd=directory_fd, follow_symlinks=False)
 
 
 def for_reading(directory_fd: int) -> int:

@@ -13,7 +13,16 @@ from pathlib import Path
 
 import pytest
 from support.file_epochs import file_epochs
-from support.rotation_world import OpenTree, View, World, count_changes, rotate_failing_at, rotate_killed_at
+from support.rotation_world import (
+    OpenTree,
+    OrderOfTheDisk,
+    View,
+    World,
+    count_changes,
+    in_child,
+    rotate_failing_at,
+    rotate_killed_at,
+)
 
 from phonevault.errors import RotationUnderWay
 from phonevault.fs.syscalls import RENAME_EXCHANGE
@@ -284,3 +293,22 @@ def test_one_change_that_fails_and_no_other(pattern: World, place: Path, code: i
         assert world.rotate().complete
         assert world.view() == before, number
         assert_done(world)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="not applicable: only root can rotate somebody else's vault")
+def test_what_root_rotates_stays_whose_it_is(pattern: World, place: Path) -> None:
+    changes = count_changes(pattern.copy(place / "count"))
+    for number in (*spread(changes, 3), 10**9):
+        world = pattern.copy(place / "w")
+        for path in (world.vault, *world.vault.rglob("*")):
+            os.chown(path, 65534, 65534, follow_symlinks=False)
+        rotate_killed_at(world, number, after=False)
+        with world.tree():
+            pass
+        wrong = [path for path in world.vault.rglob("*") if path.lstat().st_uid != 65534]
+        assert all(path.name.startswith("phonevault.tmp.") for path in wrong), (number, wrong)
+
+
+def test_nothing_is_changed_before_its_undo_is_durable_nor_forgotten_before_it_is_home(world: World) -> None:
+    """The order in which things reach the disk, which a power cut shows and a kill does not."""
+    assert in_child(lambda: OrderOfTheDisk(world.vault).watch_a_rotation(world)) == 0

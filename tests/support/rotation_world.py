@@ -290,6 +290,8 @@ def in_child(act: Callable[[], object]) -> int:
                 traceback.print_exc()
         except KeyslotsError:
             code = _REFUSED
+        except AssertionError:
+            traceback.print_exc()
         finally:
             os._exit(code)
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
@@ -336,3 +338,85 @@ def rotate_failing_at(world: World, number: int, code: int, *, once: bool = Fals
         world.rotate()
 
     return in_child(act)
+
+
+class OrderOfTheDisk:
+    """Watches what a rotation writes and brings home. It trusts that a file system keeps the order of changes of its directories.
+
+    Args:
+        vault: the vault that is rotated.
+    """
+
+    def __init__(self, vault: Path) -> None:
+        self.tree, self.log = str(vault / "tree"), str(vault / "rotation" / "undo")
+        self.kept = "nothing"
+        """What is in the undo log: nothing, something, something durable."""
+        self.away_files: set[str] = set()
+        self.away_names = False
+        self.seen: dict[str, int] = {}
+
+    def watch_a_rotation(self, world: World) -> None:
+        small_steps()
+        for name in ("pwrite", "pwritev"):
+            self._wrap(os, name, self._wrote)
+        for name in ("fsync", "fdatasync"):
+            self._wrap(os, name, self._synced)
+        for name in ("rename", "symlink", "link"):
+            self._wrap(os, name, self._named)
+        self._wrap(os, "replace", self._header)
+        self._wrap(syscalls._libc, "renameat2", self._named)
+        run.syncfs = batch.syncfs = self._home  # type: ignore[attr-defined]
+        assert world.rotate().complete
+        assert self.seen["file"] > 30
+        assert self.seen["named"] > 30
+        assert self.kept == "nothing"
+
+    @staticmethod
+    def _wrap(module: Any, name: str, look: Callable[..., None]) -> None:
+        real = getattr(module, name)
+
+        def called(*arguments: Any, **options: Any) -> Any:
+            look(*arguments, **options)
+            return real(*arguments, **options)
+
+        setattr(module, name, called)
+
+    def _count(self, what: str) -> None:
+        self.seen[what] = self.seen.get(what, 0) + 1
+
+    def _wrote(self, fd: int, data: Any, offset: int) -> None:
+        path = os.readlink(f"/proc/self/fd/{fd}")
+        if path == self.log:
+            if offset == 0 and not isinstance(data, list) and not any(data):
+                assert not self.away_files and not self.away_names, "forgotten before it is home"
+                self.kept = "nothing"
+            else:
+                assert self.kept != "something durable", "overwritten while it counts"
+                self.kept = "something"
+        elif path.startswith(self.tree):
+            self._count("file")
+            assert self.kept == "something durable", f"{path} is changed without an undo"
+            self.away_files.add(path)
+
+    def _synced(self, fd: int) -> None:
+        path = os.readlink(f"/proc/self/fd/{fd}")
+        if path == self.log and self.kept == "something":
+            self.kept = "something durable"
+        self.away_files.discard(path)
+
+    def _named(self, *arguments: Any, **options: Any) -> None:
+        directory = options.get("dst_dir_fd", options.get("dir_fd", arguments[0]))
+        path = os.readlink(f"/proc/self/fd/{directory}")
+        if not path.startswith(self.tree) or path.endswith("/phonevault.links"):
+            return  # what is put in place durably, and read under either key
+        assert self.kept == "something durable", f"{arguments} is changed without an undo"
+        self._count("named")
+        self.away_names = True
+
+    def _home(self, fd: int) -> None:
+        syscalls.syncfs(fd)
+        self.away_files.clear()
+        self.away_names = False
+
+    def _header(self, *_: Any, **__: Any) -> None:
+        assert not self.away_files, "the older keys go before everything is home"

@@ -169,7 +169,5 @@ class LinkSteps:
             keys.newer.open_long_target(link, raw)
             return False
         sealed = keys.seal_long_target(link, keys.older.open_long_target(link, raw))
-        put_durably(name, sealed, fd, replace=True)
-        if (status.st_uid, status.st_gid) != (os.geteuid(), os.getegid()):
-            os.chown(name, status.st_uid, status.st_gid, dir_fd=fd, follow_symlinks=False)
+        put_durably(name, sealed, fd, replace=True, like=status)
         return True

@@ -177,8 +177,7 @@ class RotationStore:
         """Store bytes of a border, or none; durable when this returns."""
         name = file_id.hex()
         if raw:
-            put_durably(name, raw, self.fd, replace=True)
-            give_to_owner(self.fd, name)
+            put_durably(name, raw, self.fd, replace=True, like=os.fstat(self.fd))
             return
         with contextlib.suppress(FileNotFoundError):
             os.unlink(name, dir_fd=self.fd)
