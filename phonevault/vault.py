@@ -29,6 +29,7 @@ from keyslots.slots.passphrase import Cost
 from keyslots.unlock import OpenedHeader, open_slot
 from phonevault.durable import fsync_directory
 from phonevault.errors import PhonevaultError
+from phonevault.newest_header import look
 from phonevault.openers import (
     Mark,
     PassphraseOpener,
@@ -307,6 +308,7 @@ def written(opened: OpenedVault, header: Header, vmks: Mapping[int, Secret] | No
         header: as written.
         vmks: volume keys of its epochs; those of `opened` if omitted.
     """
+    look(header)
     opened.on_write(mark_of(header, opened.vmks if vmks is None else vmks))
 
 

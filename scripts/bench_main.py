@@ -14,6 +14,7 @@ from benchmark import (
     page,
     plot,
     rotation,
+    rotation_mounted,
     roundtrip,
     scaling,
     startup,
@@ -94,7 +95,14 @@ def _add_rotation(subjects: _Subjects[argparse.ArgumentParser]) -> _Added:
     anew.add_argument("--base", type=Path, help="where to work (/dev/shm: no disk is measured)")
     _add_rounds(anew)
     anew.set_defaults(measure=rotation.run, rounds=5)
-    return (anew,)
+    beside = subjects.add_parser(
+        "rotation-mounted", help="a folder in use while its keys are rotated, and while not"
+    )
+    beside.add_argument("--files", type=int, default=8000, help="of the tree (%(default)s)")
+    beside.add_argument("--base", type=Path, help="where to work (/dev/shm: no disk is measured)")
+    _add_rounds(beside)
+    beside.set_defaults(measure=rotation_mounted.run, rounds=5)
+    return anew, beside
 
 
 def _add_link(subjects: _Subjects[argparse.ArgumentParser]) -> _Added:

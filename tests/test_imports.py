@@ -30,6 +30,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "phonevault.durable": (),
     "phonevault.root_id": ("keyslots", "phonevault.durable", "phonevault.fs"),
     "phonevault.vault": (
+        "phonevault.newest_header",
         "keyslots",
         "phone_link.host",
         "phonevault.durable",
@@ -50,12 +51,14 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "phonevault.rotation_kinds": ("keyslots", "phonevault.vault", "phonevault.fs", "phonevault.rotation"),
     "phonevault.kdf_cost": ("keyslots",),
     "phonevault.slot_use": ("keyslots",),
+    "phonevault.newest_header": ("keyslots",),
     "phonevault.slots": ("keyslots", "phonevault.openers", "phonevault.vault"),
     "phonevault.daemon": (
         "keyslots",
         "phonevault.fs",
         "phonevault.fuse",
         "phonevault.slot_use",
+        "phonevault.newest_header",
         "phonevault.vault",
         "phonevault.rotation_kinds",
         "phonevault.content_rotation",

@@ -142,6 +142,7 @@ def opened_vault(
     from phonevault.daemon.harden import forbid_dumps
     from phonevault.daemon.keys import KeySource
     from phonevault.daemon.ways import fingerprint_of, open_by
+    from phonevault.newest_header import look
     from phonevault.slot_use import note_use
 
     check_one_way(phone_names, passphrase_file, recovery_file)
@@ -152,8 +153,9 @@ def opened_vault(
         session.close()
     try:
         note_use(opened.header, opened.slot)
-        for warning in opened.warnings:
-            warn(warning)
+        for warning in (*opened.warnings, look(opened.header)):
+            if warning:
+                warn(warning)
         yield dataclasses.replace(opened, on_write=tell_later(way))
     finally:
         opened.wipe()

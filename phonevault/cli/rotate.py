@@ -193,12 +193,22 @@ def _agree_on_slots(header: Header, *, yes: bool) -> None:
     Raises:
         PhonevaultError: the user does not agree.
     """
+    from phonevault.newest_header import compare
     from phonevault.rotation_kinds import is_any_under_way
 
     under_way = is_any_under_way(header)
     if under_way:
         note("going on with a rotation that was interrupted")
     agree_on_slots(header, yes=yes or under_way)
+    if not (yes or under_way or _on_terminal()) and compare(header):
+        raise PhonevaultError(
+            "the keys were not rotated: the header is older than one met here before",
+            "--yes rotates them all the same",
+        )
+
+
+def _on_terminal() -> bool:
+    return sys.stdin.isatty() and sys.stderr.isatty()
 
 
 def agree_on_slots(header: Header, *, yes: bool) -> None:
@@ -206,7 +216,7 @@ def agree_on_slots(header: Header, *, yes: bool) -> None:
     note("these slots will open the vault under its new volume key; remove first what is not yours:")
     for slot in header.slots:
         note(f"  slot {slot.id} ({slot.kind}: {printable(slot.label)}), made {slot.created}")
-    if yes or not (sys.stdin.isatty() and sys.stderr.isatty()):
+    if yes or not _on_terminal():
         return
     if not click.confirm("Is each of them wanted?", default=False, err=True):
         raise PhonevaultError("the keys were not rotated", "`phonevault slot remove` takes a slot away")

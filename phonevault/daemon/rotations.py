@@ -25,6 +25,7 @@ from phonevault.errors import (
     UnlockImpossible,
     describe,
 )
+from phonevault.newest_header import look
 from phonevault.rotation_kinds import Kind, Run, kind_named, kind_under_way
 
 if TYPE_CHECKING:
@@ -218,6 +219,7 @@ class _Work:
         self._run: Run | None = None
         self._duty, self._paused = DUTY, False
         self._began = Reply()
+        self._saved: Header | None = None
         self._thread: threading.Thread | None = None
 
     @property
@@ -309,6 +311,8 @@ class _Work:
         if self._stop.is_set():
             return "waiting", ""
         complete = self._to_the_end(run, header, vmks)
+        if self._saved is not None:
+            look(self._saved)  # not while requests wait for the end: the record may lie in this folder
         if complete:
             return "done", ""
         if self._stop.is_set():
@@ -329,7 +333,8 @@ class _Work:
     def _finish(self, header: Header, vmks: Mapping[int, Secret]) -> None:
         from phonevault.vault import mark_of
 
-        self._tell(mark_of(self.kind.finish(self._where(), header, vmks), vmks))
+        self._saved = self.kind.finish(self._where(), header, vmks)
+        self._tell(mark_of(self._saved, vmks))
 
 
 def _copied(vmks: Mapping[int, Secret]) -> dict[int, Secret]:

@@ -33,10 +33,12 @@ from phonevault.daemon.ways import PhoneWay, Way, fingerprint_of, has_slot, open
 from phonevault.fs.errors import DirectoryIdDamaged
 from phonevault.fs.format.journal import DIRECTORY as JOURNAL
 from phonevault.fuse.errors import FuseError
+from phonevault.newest_header import look
 from phonevault.paths import control_socket_name, runtime_dir
 from phonevault.slot_use import note_use
 
 if TYPE_CHECKING:
+    from keyslots.header import Header, Slot
     from keyslots.place import Place
     from phonevault.fs.filesystem import EncryptedFileSystem
     from phonevault.fuse.session import Session
@@ -112,6 +114,8 @@ def _serve(plan: MountPlan, way: Way, ready: Callable[[], None], warn: Callable[
         warming.join()
         try:
             note_use(opened.header, opened.slot)
+            if told := look(opened.header):
+                warn(told)
             _mounted(plan, way, source, session, opened, ready, warn)
         finally:
             opened.wipe()
@@ -311,7 +315,13 @@ def give_keys(filesystem: Any, opened: OpenedVault) -> None:
 def _unlock(filesystem: EncryptedFileSystem, opened: OpenedVault) -> None:
     """Unlock again, and record it: in a thread nobody waits for, as the record may lie in a folder that does not answer."""
     give_keys(filesystem, opened)
-    threading.Thread(target=note_use, args=(opened.header, opened.slot), name="note", daemon=True).start()
+    threading.Thread(target=_note, args=(opened.header, opened.slot), name="note", daemon=True).start()
+
+
+def _note(header: Header, slot: Slot) -> None:
+    note_use(header, slot)
+    if told := look(header):
+        log(told)
 
 
 @contextlib.contextmanager

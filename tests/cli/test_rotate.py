@@ -175,6 +175,26 @@ def test_an_old_header_is_not_put_back_unasked(computer: Computer) -> None:
 
 
 @pytest.mark.anyone
+def test_a_header_that_was_put_back_is_told(computer: Computer) -> None:
+    kept = {name: (computer.vault / name).read_bytes() for name in ("phonevault.json", "phonevault.json.bak")}
+    added = computer.run(
+        "slot", "add", computer.vault, "--new-recovery-file", computer.root / "2", *by_code(computer)
+    )
+    assert "older" not in added.stderr
+    assert "older" not in computer.run("slot", "test", computer.vault, *by_code(computer)).stderr
+    for name, data in kept.items():
+        (computer.vault / name).write_bytes(data)
+    told = computer.run("rotate", "master", computer.vault, *by_code(computer), code=3).stderr
+    assert "is older than one met here before" in told
+    assert (
+        "older than one met"
+        in computer.run("mount", computer.vault, computer.place, *by_code(computer)).stderr
+    )
+    computer.run("rotate", "master", computer.vault, *by_code(computer), code=3)
+    computer.run("unmount", computer.place)
+    computer.run("rotate", "master", computer.vault, "--yes", *by_code(computer))
+
+
 def test_a_tree_deeper_than_the_usual_number_of_descriptors(computer: Computer) -> None:
     computer.mount(*by_code(computer))
     fd = os.open(computer.place, os.O_RDONLY)
