@@ -115,6 +115,7 @@ class Users:
 
 
 @pytest.mark.parametrize("cipher", ["aes-256-gcm", "aes-256-xts"])
+@pytest.mark.anyone
 def test_keys_are_rotated_under_programs_at_work(computer: Computer, cipher: str) -> None:
     if cipher == "aes-256-xts":
         computer.vault = computer.root / "xts"
@@ -167,6 +168,30 @@ def test_keys_are_rotated_under_programs_at_work(computer: Computer, cipher: str
     computer.run("check", computer.vault, *by_code(computer))
 
 
+def test_files_in_folders_closed_to_their_owner_are_reached(computer: Computer) -> None:
+    fill(computer, 20)
+    computer.mount(*by_code(computer))
+    closed = computer.place / "closed"
+    (closed / "below").mkdir(parents=True)
+    for place in (closed, closed / "below"):
+        (place / "file").write_text("here")
+        (place / "file").chmod(0)
+    modes = {closed / "below": 0o000, closed: 0o200}
+    for place, mode in modes.items():
+        place.chmod(mode)
+    assert "volume key 2, " in rotate(computer)
+    for place, mode in reversed(modes.items()):
+        assert place.stat().st_mode & 0o777 == mode
+        place.chmod(0o700)
+    for place in modes:
+        assert (place / "file").stat().st_mode & 0o777 == 0
+        (place / "file").chmod(0o600)
+        assert (place / "file").read_text() == "here"
+    computer.run("unmount", computer.place)
+    assert used_epochs(computer) == {2}
+
+
+@pytest.mark.anyone
 def test_new_files_have_the_new_key_at_once(computer: Computer) -> None:
     fill(computer, MANY)
     computer.mount(*by_code(computer))
@@ -186,6 +211,7 @@ def test_new_files_have_the_new_key_at_once(computer: Computer) -> None:
     assert used_epochs(computer) == {2}
 
 
+@pytest.mark.anyone
 def test_pause_resume_and_throttle(computer: Computer) -> None:
     fill(computer, MANY)
     computer.mount(*by_code(computer))
@@ -232,6 +258,7 @@ def keys_of(computer: Computer) -> dict[str, bytes]:
     }
 
 
+@pytest.mark.anyone
 def test_a_lock_in_the_middle_leaves_no_key_and_the_next_unlock_goes_on(computer: Computer) -> None:
     need_root()  # the daemon's memory is closed to other processes of its user
     fill(computer, MANY)
@@ -255,6 +282,7 @@ def test_a_lock_in_the_middle_leaves_no_key_and_the_next_unlock_goes_on(computer
     assert header_epochs(computer)["files"] == 2
 
 
+@pytest.mark.anyone
 def test_the_phone_authorises_it_and_its_absence_stops_it(computer: Computer) -> None:
     computer.start_phone()
     fill(computer, MANY)
@@ -275,6 +303,7 @@ def test_the_phone_authorises_it_and_its_absence_stops_it(computer: Computer) ->
     assert used_epochs(computer) == {2}
 
 
+@pytest.mark.anyone
 def test_what_does_not_open_the_vault_begins_nothing(computer: Computer) -> None:
     fill(computer, 5)
     computer.mount(*by_code(computer))
@@ -287,6 +316,7 @@ def test_what_does_not_open_the_vault_begins_nothing(computer: Computer) -> None
 
 
 @pytest.mark.parametrize("option", ["--read-only", "--shared"])
+@pytest.mark.anyone
 def test_not_in_a_mount_that_cannot(computer: Computer, option: str) -> None:
     fill(computer, MANY)
     computer.mount(*by_code(computer))
@@ -308,6 +338,7 @@ def test_not_in_a_mount_that_cannot(computer: Computer, option: str) -> None:
     assert used_epochs(computer) == {2}
 
 
+@pytest.mark.anyone
 def test_ctrl_c_leaves_it_running(computer: Computer) -> None:
     fill(computer, MANY)
     computer.mount(*by_code(computer))
@@ -326,6 +357,7 @@ def test_ctrl_c_leaves_it_running(computer: Computer) -> None:
     assert used_epochs(computer) == {2}
 
 
+@pytest.mark.anyone
 def test_slots_are_shown_and_asked_about_on_a_terminal(computer: Computer) -> None:
     fill(computer, 5)
     computer.mount(*by_code(computer))
@@ -354,6 +386,7 @@ def damaged(computer: Computer) -> tuple[Path, bytes]:
     return victim, raw
 
 
+@pytest.mark.anyone
 def test_a_damaged_file_keeps_the_older_key_and_is_told(computer: Computer) -> None:
     fill(computer, 10)
     victim, raw = damaged(computer)
@@ -369,6 +402,7 @@ def test_a_damaged_file_keeps_the_older_key_and_is_told(computer: Computer) -> N
     assert used_epochs(computer) == {2}
 
 
+@pytest.mark.anyone
 def test_slots_may_change_meanwhile(computer: Computer) -> None:
     fill(computer, MANY)
     computer.mount(*by_code(computer))
@@ -441,15 +475,18 @@ def survives_kills_at(computer: Computer, chosen: Callable[[int], Sequence[int]]
         computer.run("check", computer.vault, *by_code(computer))
 
 
+@pytest.mark.anyone
 def test_a_daemon_killed_in_the_middle_loses_nothing_and_the_next_mount_goes_on(computer: Computer) -> None:
     survives_kills_at(computer, lambda changes: random.sample(range(1, changes), 3))
 
 
 @pytest.mark.slow
+@pytest.mark.anyone
 def test_a_daemon_killed_at_many_changes_of_the_disk(computer: Computer) -> None:
     survives_kills_at(computer, lambda changes: range(1, changes, max(1, changes // 60)))
 
 
+@pytest.mark.anyone
 def test_killed_while_it_rests(computer: Computer) -> None:
     fill(computer, MANY)
     computer.mount(*by_code(computer))
