@@ -11,7 +11,7 @@ import click
 
 from phonevault.cli import phones
 from phonevault.cli.opening import opened_vault, opening_options
-from phonevault.cli.output import note, printable, say, show_json, warn
+from phonevault.cli.output import counted, note, printable, say, show_json, warn
 from phonevault.cli.where import Given, vault_argument
 from phonevault.errors import EXIT_INTERRUPTED, NotMounted, PhonevaultError, RotationIncomplete
 
@@ -335,8 +335,8 @@ def _tell_keys(outcome: _Outcome, done: Rotated, work: _Work) -> None:
     progress, place = done.progress, outcome.place.vault
     outcome.members |= {"epoch": done.epoch, "damaged": progress.damaged}
     outcome.members |= {"files_encrypted" if work.content else "file_keys_wrapped": progress.wrapped}
-    what = "files encrypted anew" if work.content else "file keys wrapped anew"
-    outcome.say(f"{place}: volume key {done.epoch}, {progress.wrapped} {what}")
+    what, how = ("file", "encrypted") if work.content else ("file key", "wrapped")
+    outcome.say(f"{place}: volume key {done.epoch}, {counted(progress.wrapped, what)} {how} anew")
     if not done.complete and (not progress.damaged or progress.seen < progress.total):
         note("stopped before the end; the same command goes on")
         raise click.exceptions.Exit(EXIT_INTERRUPTED)

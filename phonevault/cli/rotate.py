@@ -16,7 +16,7 @@ import click
 
 from phonevault.cli import rotation_in_mount
 from phonevault.cli.opening import Ways, check_one_way, opened_vault, opening_options
-from phonevault.cli.output import note, printable, say
+from phonevault.cli.output import counted, note, printable, say
 from phonevault.cli.rotation_display import REDRAW_S, RotationDisplay
 from phonevault.cli.rotation_in_mount import find
 from phonevault.cli.rotation_status import pause, resume, rotate_status, throttle
@@ -256,7 +256,7 @@ def run_content(opened: OpenedVault, duty: float) -> rotation.Rotated:
 
 def _say_done(vault: Given, epoch: int, wrapped: int, seconds: float) -> None:
     rate = wrapped / seconds if seconds else wrapped
-    say(f"{vault}: volume key {epoch}, {wrapped} file keys wrapped anew ({rate:,.0f}/s)")
+    say(f"{vault}: volume key {epoch}, {counted(wrapped, 'file key')} wrapped anew ({rate:,.0f}/s)")
 
 
 def _report(vault: Given, done: rotation.Rotated) -> None:
@@ -264,7 +264,7 @@ def _report(vault: Given, done: rotation.Rotated) -> None:
     _say_done(vault, done.epoch, progress.wrapped, progress.seconds)
     if progress.damaged:
         raise RotationIncomplete(
-            f"{progress.damaged} damaged file headers could not be: the older volume key stays until they are repaired or gone"
+            f"{counted(progress.damaged, 'damaged file header')} could not be: the older volume key stays until they are repaired or gone"
         )
     if not done.complete:
         note("stopped before the end; the same command goes on")

@@ -157,7 +157,7 @@ def test_a_damaged_file_is_told_and_its_key_kept(computer: Computer) -> None:
     victim.write_bytes(raw)
     computer.run("rotate", "master", computer.vault, *by_code(computer), code=31)
     again = computer.run("rotate", "master", computer.vault, *by_code(computer), code=31)
-    assert "1 damaged file headers" in again.stderr
+    assert "1 damaged file header could" in again.stderr
     assert header_epochs(computer) == {"current": 2, "files": 1, "live": [1, 2], "names": 1}
     raw[60] ^= 1
     victim.write_bytes(raw)
