@@ -34,6 +34,7 @@ CHANGES = (
 
 def main() -> int:
     at, when = int(sys.argv[1]), sys.argv[2]
+    counting = threading.Lock()
     count, thread = 0, os.environ.get("COUNTED_THREAD")
     noting = threading.local()
 
@@ -44,8 +45,9 @@ def main() -> int:
             other = thread is not None and threading.current_thread().name != thread
             if other or getattr(noting, "now", False):
                 return real(*arguments, **options)
-            count += 1
-            mine = count == at
+            with counting:  # of two threads neither misses its number
+                count += 1
+                mine = count == at
             if mine and when == "before":
                 os.kill(os.getpid(), signal.SIGKILL)
             result = real(*arguments, **options)
