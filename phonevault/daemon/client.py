@@ -96,7 +96,7 @@ def find_mounts() -> list[Found]:
                 found[status["mountpoint"]] = Found(status["mountpoint"], status["vault"], True, status)
     for entry in _own_mounts():
         if entry.mountpoint not in found:
-            is_silent = control_socket_name(entry.mountpoint) in silent
+            is_silent = bool(silent) and control_socket_name(entry.mountpoint) in silent
             status = _without_answer(entry, is_silent)
             found[entry.mountpoint] = Found(entry.mountpoint, entry.source, is_silent, status)
     return sorted(found.values(), key=lambda mount: mount.mountpoint)
