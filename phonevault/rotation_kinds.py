@@ -113,13 +113,26 @@ def _run_master(filesystem: EncryptedFileSystem, header: Header, duty: float) ->
     return filesystem.rewrap(needed_epochs(header), duty)
 
 
+def _adopt_content(filesystem: EncryptedFileSystem, header: Header, vmks: Mapping[int, Secret]) -> None:
+    filesystem.adopt_contents(header.epochs.current, vmks, header.epochs.names)
+
+
 def _kinds() -> tuple[Kind, ...]:
-    from phonevault import rotation
+    from phonevault import content_rotation, rotation
 
     master = Kind(
         "master", "files", rotation.is_under_way, rotation.begin, _adopt_master, _run_master, rotation.finish
     )
-    return (master,)
+    content = Kind(
+        "content",
+        "files",
+        content_rotation.is_under_way,
+        content_rotation.begin,
+        _adopt_content,
+        lambda filesystem, header, duty: filesystem.reencrypt(duty),
+        content_rotation.finish,
+    )
+    return master, content
 
 
 def digest_of(header: Header) -> str:

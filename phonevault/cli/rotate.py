@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -78,6 +78,7 @@ def rotate_slot(
 def working_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add `--duty` and `--yes` to a rotation."""
     for option in (
+        click.option("--background", is_flag=True, help="In a mounted vault: do not wait for the end."),
         click.option("--yes", is_flag=True, help="Do not ask about the slots on a terminal."),
         click.option(
             "--duty",
@@ -93,7 +94,6 @@ def working_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @rotate.command(short_help="Give VAULT a new volume key.")
 @vault_argument
 @working_options
-@click.option("--background", is_flag=True, help="In a mounted vault: do not wait for the end.")
 @opening_options
 def master(
     vault: Given,
@@ -112,14 +112,9 @@ def master(
     Contents and names are not encrypted anew: names stay under the old volume key, and a file key that somebody knows stays
     known.
     """
-    check_one_way(phone_names, passphrase_file, recovery_file)
     ways = Ways(phone_names, passphrase_file, recovery_file)
-    found = find(vault.text)
-    if found is not None:
-        _in_mount(vault, found, ways, duty, yes=yes, background=background)
+    if _in_mount("master", vault, ways, duty, yes=yes, background=background):
         return
-    if background:
-        raise click.UsageError("--background is for a vault that is mounted")
     with _opened_alone(vault, ways, yes=yes) as opened:
         done = run_master(opened, duty or 1.0)
     _report(vault, done)
@@ -133,19 +128,24 @@ def content(
     vault: Given,
     duty: float | None,
     yes: bool,
+    background: bool,
     phone_names: tuple[str, ...],
     passphrase_file: str | None,
     recovery_file: str | None,
 ) -> None:
-    """Give VAULT, which nobody has mounted, a new volume key, every file a new key, and encrypt everything anew.
+    """Give VAULT a new volume key, every file a new key, and encrypt everything anew.
 
     Contents, names, link targets and extended attributes are all read and written once. No key that somebody knows, and no old copy
-    of the header, opens what is there afterwards. Ctrl-C stops it; the same command goes on. Until then the vault can be mounted, but
-    not --shared.
+    of the header, opens what is there afterwards.
+
+    If it is mounted, the mount does it while the folder is in use, and this command looks on: Ctrl-C leaves it running. If it is
+    not, Ctrl-C stops it, and the same command goes on. Until it is done the vault cannot be mounted --shared.
     """
     from phonevault import content_rotation
 
     ways = Ways(phone_names, passphrase_file, recovery_file)
+    if _in_mount("content", vault, ways, duty, yes=yes, background=background):
+        return
     with _opened_alone(vault, ways, yes=yes) as opened, contextlib.ExitStack() as stack:
         done = content_rotation.rotate_content(
             opened, lambda run: stack.enter_context(_watched(run)), duty or 1.0
@@ -154,17 +154,24 @@ def content(
 
 
 def _in_mount(
-    vault: Given, mount: client.Found, ways: Ways, duty: float | None, *, yes: bool, background: bool
-) -> None:
+    kind: str, vault: Given, ways: Ways, duty: float | None, *, yes: bool, background: bool
+) -> bool:
+    """Have the mount of a vault do it; False if it is not mounted."""
     from keyslots.place import Place
     from keyslots.store import load
     from phonevault.daemon.harden import forbid_dumps
     from phonevault.rotation_kinds import digest_of
 
+    check_one_way(ways.phone_names, ways.passphrase_file, ways.recovery_file)
+    mount = find(vault.text)
+    if mount is None:
+        if background:
+            raise click.UsageError("--background is for a vault that is mounted")
+        return False
     place = mount.mountpoint
     where = Place(Path(mount.vault), _header_file(mount))
     now = rotation_in_mount.rotation_of(client.call(place, Request("status")))
-    if now is not None and now["kind"] == "master" and now["state"] in ("running", "paused"):
+    if now is not None and now["kind"] == kind and now["state"] in ("running", "paused"):
         note("a rotation is going on already")
         if duty is not None:
             rotation_in_mount.change(place, "throttle", duty)
@@ -173,12 +180,14 @@ def _in_mount(
         forbid_dumps()
         header = load(where).header
         _agree_on_slots(header, yes=yes)
-        rotation_in_mount.begin(place, "master", digest_of(header), duty, ways)
+        rotation_in_mount.begin(place, kind, digest_of(header), duty, ways)
     if background:
         rotation_in_mount.tell_begun(vault.text, place)
-        return
+        return True
     ended = rotation_in_mount.follow(place)
-    _say_done(vault, load(where).header.epochs.current, ended["wrapped"], ended["seconds"])
+    say_done = _say_done if kind == "master" else _say_content_done
+    say_done(vault, load(where).header.epochs.current, ended)
+    return True
 
 
 def _header_file(mount: client.Found) -> Path | None:
@@ -254,14 +263,15 @@ def run_content(opened: OpenedVault, duty: float) -> rotation.Rotated:
         return content_rotation.rotate_content(opened, lambda run: stack.enter_context(_watched(run)), duty)
 
 
-def _say_done(vault: Given, epoch: int, wrapped: int, seconds: float) -> None:
+def _say_done(vault: Given, epoch: int, progress: Mapping[str, Any]) -> None:
+    wrapped, seconds = progress["wrapped"], progress["seconds"]
     rate = wrapped / seconds if seconds else wrapped
     say(f"{vault}: volume key {epoch}, {counted(wrapped, 'file key')} wrapped anew ({rate:,.0f}/s)")
 
 
 def _report(vault: Given, done: rotation.Rotated) -> None:
     progress = done.progress
-    _say_done(vault, done.epoch, progress.wrapped, progress.seconds)
+    _say_done(vault, done.epoch, asdict(progress))
     if progress.damaged:
         raise RotationIncomplete(
             f"{counted(progress.damaged, 'damaged file header')} could not be: the older volume key stays until they are repaired or gone"
@@ -292,13 +302,18 @@ def _show(run: Run, ended: threading.Event) -> None:
             display.update(asdict(run.progress))
 
 
+def _say_content_done(vault: Given, epoch: int, progress: Mapping[str, Any]) -> None:
+    mega, seconds = progress["bytes_done"] / _MEGA, progress["seconds"]
+    rate = mega / seconds if seconds else 0.0
+    say(
+        f"{vault}: volume key {epoch}, {progress['wrapped']} files ({mega:,.1f} MB, {rate:,.0f} MB/s) "
+        f"and {progress['named']} names, links and attributes encrypted anew"
+    )
+
+
 def _report_content(vault: Given, done: rotation.Rotated) -> None:
     progress: Any = done.progress
-    rate = progress.bytes_done / progress.seconds / _MEGA if progress.seconds else 0.0
-    say(
-        f"{vault}: volume key {done.epoch}, {progress.wrapped} files ({progress.bytes_done / _MEGA:,.1f} MB, {rate:,.0f} MB/s) "
-        f"and {progress.named} names, links and attributes encrypted anew"
-    )
+    _say_content_done(vault, done.epoch, asdict(progress))
     if progress.damaged:
         raise RotationIncomplete(
             f"{progress.damaged} damaged objects could not be: the older volume keys stay until they are repaired or gone"

@@ -31,7 +31,7 @@ EXTRA: dict[str, tuple[str, ...]] = {
     "rotation": ("change", "duty"),
 }
 """The operations, and what a request for each has besides the members that all have."""
-KINDS = ("master",)
+KINDS = ("master", "content")
 CHANGES = ("pause", "resume", "throttle")
 _DIGEST_HEX = re.compile("[0-9a-f]{64}")
 METHODS = ("phone", "passphrase", "recovery", "phone+passphrase")

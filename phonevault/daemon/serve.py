@@ -284,10 +284,8 @@ def _recover(plan: MountPlan, opened: OpenedVault, warn: Callable[[str], None]) 
         warn(f"the last mount was killed: {found.put_back} half-done write(s) were undone")
     if found.waiting:
         warn(f"the last mount was killed: a writable mount would look at {found.waiting} half-done write(s)")
-    if content_rotation.is_under_way(opened.header):
-        if not plan.read_only:
-            content_rotation.recover(opened)
-        warn("a rotation of contents was interrupted: `phonevault rotate content` goes on with it")
+    if content_rotation.is_under_way(opened.header) and not plan.read_only:
+        content_rotation.recover(opened)
 
 
 def _file_system(plan: MountPlan, opened: OpenedVault) -> EncryptedFileSystem:
@@ -343,6 +341,7 @@ def _fuse_session(plan: MountPlan, filesystem: EncryptedFileSystem) -> Iterator[
         with held_back():
             descriptor = mount(plan.mountpoint, options)
             session = Session(descriptor, filesystem.operations(), mountpoint=plan.mountpoint)
+            filesystem.beside(session.still)
             session.start()
             started = True
         # Until its first GETATTR the kernel takes the root for root's own, and refuses its owner a chmod.

@@ -7,7 +7,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
@@ -72,6 +72,9 @@ class Core:
         self.permissions = Permissions(self.xattrs, self.nodes.directory, cached=not shared)
         self.long_links = LongLinks(lambda: self.nodes.directory(self.nodes.root))
         self._keys: TreeKeys | None = None
+        self._swap = threading.Lock()
+        self.on_renamed: Callable[[Node, Mapping[str, str]], None] = lambda directory, names: None
+        """Told of entries that got another stored name, in the same place of their directory's order."""
         self._last_name: tuple[AESSIV, bytes, bytes, str] | None = None
         self._moves: list[tuple[PathHandle, str]] | None = None
         self._besides: set[SparseFile] = set()
@@ -106,6 +109,27 @@ class Core:
             self.lock()
             raise
 
+    def replace_keys(self, keys: TreeKeys) -> None:
+        """Other keys from now on, which open everything that the present ones do. Nobody may be using the tree.
+
+        Raises:
+            KeysMissing: the tree was locked; the new keys are wiped.
+        """
+        with self._swap:
+            old = self._keys
+            if old is not None:
+                self._keys = keys
+        if old is None:
+            keys.wipe()
+            raise KeysMissing
+        self._last_name = None
+        for node in self.nodes.all_nodes():
+            if node.contents is not None:
+                node.contents.wipe()
+        for contents in tuple(self._besides):
+            contents.wipe()
+        old.wipe()
+
     def _prove(self) -> None:
         root = self.nodes.directory(self.nodes.root)
         try:
@@ -118,7 +142,8 @@ class Core:
 
         A request that hangs in the backing store keeps its own file's key until it comes back, and not the lock: all else is wiped.
         """
-        keys, self._keys = self._keys, None
+        with self._swap:
+            keys, self._keys = self._keys, None
         self._last_name = None
         self.permissions.forget()
         if keys is not None:

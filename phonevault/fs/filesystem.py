@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 from keyslots.memory import scrub_stack
@@ -77,6 +78,8 @@ class EncryptedFileSystem:
         self._removals = RemovalOperations(self._core)
         self._renames = RenameOperations(self._core)
         self._xattrs = XattrOperations(self._core)
+        self._core.on_renamed = self._directories.renamed
+        self._still: Callable[[], AbstractContextManager[None]] = nullcontext
 
     @property
     def locked(self) -> bool:
@@ -134,13 +137,34 @@ class EncryptedFileSystem:
         """
         return Rewrap(self._core, self._files, lambda: self._core.keys.let_go(needed), duty)
 
+    def beside(self, still: Callable[[], AbstractContextManager[None]]) -> None:
+        """Requests are served from now on: what needs the tree for itself gets it while ``still()`` is entered."""
+        self._still = still
+
+    def adopt_contents(self, epoch: int, vmks: Mapping[int, Secret], names: int) -> None:
+        """A rotation of contents has begun, if the keys do not say so already: make everything new under another volume key.
+
+        Args:
+            epoch: of that volume key.
+            vmks: the volume keys of all live epochs; not kept.
+            names: the epoch of what is there.
+
+        Raises:
+            KeysMissing: the tree is locked.
+        """
+        if self._core.keys.rotation is None:
+            with self._still():
+                self._core.replace_keys(
+                    TreeKeys(vmks[epoch], self._vault_id, epoch, vmks, epoch, vmks[names])
+                )
+
     def reencrypt(self, duty: float = 1.0) -> Reencrypt:
-        """What encrypts everything anew under the current volume key, of a tree that nobody else uses.
+        """What encrypts everything anew under the current volume key.
 
         Args:
             duty: share of the time that is worked, above 0, at most 1.
         """
-        return Reencrypt(self._core, self._files, self._let_go_of_older, duty)
+        return Reencrypt(self._core, self._still, self._let_go_of_older, duty)
 
     def _let_go_of_older(self) -> None:
         keys = self._core.keys

@@ -12,7 +12,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from enum import Enum
 
 from phonevault.fuse import abi
@@ -27,6 +27,7 @@ log = logging.getLogger(__name__)
 _MAX_READAHEAD_BYTES = 1 << 20
 _MAX_BACKGROUND = 64
 _POLL_S = 0.002
+_STILL_POLL_S = 0.0002
 _SCRUB_S = 2.0
 _MINOR_INC_EPOCH = 44
 _TELLS = frozenset(
@@ -48,6 +49,14 @@ class Mode(Enum):
     FROZEN = 1
     DRAINING = 2
     LOCKED = 3
+
+
+class _Hold(Enum):
+    """Whether somebody wants the tree for himself."""
+
+    NONE = 0
+    COMING = 1
+    STILL = 2
 
 
 class _Worker(Member):
@@ -94,6 +103,8 @@ class Session:
         self._operations = operations
         self._handlers = dict(operations.handlers)
         self._mode = Mode.OPEN
+        self._hold = _Hold.NONE
+        self._one_holds = threading.Lock()
         self._parked: list[bytes] = []
         self._park_lock = threading.Lock()
         self._kernel_minor = 0
@@ -155,6 +166,25 @@ class Session:
         """Serve what waited, and everything that comes."""
         self._mode = Mode.OPEN
         self._serve_parked()
+
+    @contextlib.contextmanager
+    def still(self) -> Iterator[None]:
+        """Nobody uses the tree while the body runs: what comes waits unanswered, what is being served is finished first.
+
+        A request may be waiting for dirty data to come home (fuse/flusher.py), so that is served until then.
+        """
+        with self._one_holds:
+            self._hold = _Hold.COMING
+            try:
+                while self._flusher.busy and not self._ended.is_set():
+                    time.sleep(_POLL_S)
+                self._hold = _Hold.STILL
+                while any(worker.busy for worker in self._workers) and not self._ended.is_set():
+                    time.sleep(_STILL_POLL_S)
+                yield
+            finally:
+                self._hold = _Hold.NONE
+                self._serve_parked()
 
     def unlock(self) -> None:
         """Serve again after a lock; the file system must have its keys."""
@@ -254,7 +284,7 @@ class Session:
             worker.served += 1
             if lead.asleep:
                 lead.rouse()
-            if self._mode is Mode.OPEN:
+            if self._mode is Mode.OPEN and self._hold is _Hold.NONE:
                 self._answer(handlers.get(request.opcode), request)
             else:
                 self._gate(request)
@@ -293,6 +323,8 @@ class Session:
         if opcode == abi.Opcode.INTERRUPT:
             self._interrupt(abi.INTERRUPT_IN.unpack_from(request.body)[0])
             return
+        if self._waits_for_holder(request):
+            return
         if (
             opcode in self._operations.needs_no_keys
             or self._operations.keyless(request)
@@ -308,6 +340,16 @@ class Session:
             self._answer(self._handlers.get(opcode), request)
         else:
             self._device.reply_error(request.unique, errno.ENOKEY)
+
+    def _waits_for_holder(self, request: Request) -> bool:
+        """Park a request while somebody has the tree for himself. In a locked mount nothing is done with it, so nothing waits."""
+        with self._park_lock:
+            if self._hold is _Hold.NONE or self._mode is Mode.LOCKED:
+                return False
+            if self._hold is _Hold.COMING and request.opcode in self._operations.drains:
+                return False
+            self._parked.append(message_of(request))
+            return True
 
     def _flush(self, node: int) -> bool:
         """Bring a node's dirty pages home. Not while the mount is frozen: nobody would answer, so the request is parked instead."""
@@ -335,7 +377,7 @@ class Session:
 
     def _take_up(self, request: Request) -> None:
         """A request that waited, under the mode that holds now."""
-        if self._mode is Mode.OPEN:
+        if self._mode is Mode.OPEN and self._hold is _Hold.NONE:
             self._answer(self._handlers.get(request.opcode), request)
         else:
             self._gate(request)

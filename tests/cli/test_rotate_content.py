@@ -108,13 +108,13 @@ def test_interrupted_it_can_be_mounted_and_goes_on(computer: Computer) -> None:
             file.seek(place)
             file.write(b"in between")
     (computer.place / "folder/file 1").rename(computer.place / "folder/moved")
-    rotate(computer, code=22)  # it is mounted
     computer.run("unmount", computer.place)
     for place in (0, 16_000_000, 149_999_000):
         made["big"] = made["big"][:place] + b"in between" + made["big"][place + 10 :]
     made["folder/moved"] = made.pop("folder/file 1")
     assert_holds(computer, made, "--read-only")
-    assert "going on" in rotate(computer).stderr
+    if info(computer)["rotation"]:  # a mount goes on with it, and may have come to the end
+        assert "going on" in rotate(computer).stderr
     found = info(computer)
     assert (found["rotation"], found["epochs"]["live"]) == (None, [2])
     assert_holds(computer, made)

@@ -11,7 +11,7 @@ import errno
 import logging
 import stat
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from phonevault.fs import sidecars
 from phonevault.fs.core import Core
@@ -102,6 +102,12 @@ class DirectoryOperations:
         if not out:
             self._listings.pop(node.id, None)
         return bytes(out)
+
+    def renamed(self, directory: Node, names_now: Mapping[str, str]) -> None:
+        """Entries have another stored name; a listing that somebody is reading goes on behind the same positions."""
+        listing = self._listings.get(directory.id)
+        if listing is not None:
+            listing.stored = [names_now.get(stored, stored) for stored in listing.stored]
 
     def _keep(self, node: Node, listing: Listing) -> Listing:
         self._listings[node.id] = listing

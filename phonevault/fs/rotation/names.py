@@ -78,6 +78,15 @@ class FolderSteps:
             OSError: of the backing store; doing it again goes on.
         """
         found = Named()
+        self._now: dict[str, str] = {}
+        try:
+            self._convert(fd, part, found)
+        finally:
+            if self._now and (node := self._core.nodes.find(os.fstat(fd))) is not None:
+                self._core.on_renamed(node, self._now)
+        return found
+
+    def _convert(self, fd: int, part: Part, found: Named) -> None:
         with entered(fd):
             listed = os.listdir(fd)
             stored_names = [name for name in listed if names.is_entry(name)]
@@ -92,7 +101,6 @@ class FolderSteps:
                 self._seal_id(fd, directory_id)
                 found.done += 1
             restore_status(fd, part)
-        return found
 
     def root_attributes(self, fd: int) -> Named:
         """Those of the root, which is nobody's entry."""
@@ -137,6 +145,12 @@ class FolderSteps:
         finally:
             os.close(id_fd)
 
+    def entry(self, fd: int, stored: str) -> Named:
+        """Attributes and, of a link, the target of one entry, whose name is a newer one."""
+        found = Named()
+        self._object(fd, stored, found)
+        return found
+
     # -- entries ------------------------------------------------------------------------------------------
 
     def _name(self, fd: int, directory_id: bytes, stored: str, found: Named) -> str:
@@ -170,6 +184,7 @@ class FolderSteps:
         parent = self._core.nodes.find(os.fstat(fd))
         if parent is not None:
             self._core.nodes.moved(status, (parent, stored), (parent, newer))
+        self._now[stored] = newer
         return newer
 
     def _object(self, fd: int, stored: str, found: Named) -> None:
