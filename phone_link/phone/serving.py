@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import resource
 import signal
 import sys
@@ -58,7 +59,8 @@ class _Ending:
             signal.signal(number, self._on_signal)
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        self.event.set()
+        # In a thread: this one may be inside the event's own lock just now, and would wait for itself.
+        _thread.start_new_thread(self.event.set, ())
         if not self.serving:
             raise SystemExit(0)
 

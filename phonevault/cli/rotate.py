@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import contextlib
 import os
 import signal
@@ -286,7 +287,8 @@ def _watched(run: Run) -> Iterator[None]:
     """Show progress beside a run, and let Ctrl-C stop it between two files."""
     ended = threading.Event()
     thread = threading.Thread(target=_show, args=(run, ended), daemon=True)
-    before = signal.signal(signal.SIGINT, lambda *_: run.stop())
+    # In a thread: this one may be inside a lock of the run's just now, and would wait for itself.
+    before = signal.signal(signal.SIGINT, lambda *_: _thread.start_new_thread(run.stop, ()))
     thread.start()
     try:
         yield

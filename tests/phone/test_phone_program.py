@@ -33,6 +33,7 @@ from phone_link.host.session import PhoneSession
 from phone_link.phone import exit_codes
 from phone_link.phone.cli import run_main
 from phone_link.phone.log import UnlockLog
+from phone_link.phone.serving import _Ending
 from phone_link.phone.store import Store
 from phone_link.transport.open import connect
 
@@ -602,3 +603,11 @@ def test_status_loads_nothing_heavy(store: Store) -> None:
         [sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_a_signal_in_the_middle_of_waiting_ends_it() -> None:
+    ending = _Ending()
+    ending.serving = True
+    with ending.event._cond:  # where the thread that waits may be, and no other can be waited for by it
+        ending._on_signal(signal.SIGTERM, None)
+    assert ending.event.wait(10)
