@@ -99,6 +99,7 @@ def _add_rotation(subjects: _Subjects[argparse.ArgumentParser]) -> _Added:
         "rotation-mounted", help="a folder in use while its keys are rotated, and while not"
     )
     beside.add_argument("--files", type=int, default=8000, help="of the tree (%(default)s)")
+    beside.add_argument("--kind", choices=("master", "content"), default="master", help="what is rotated")
     beside.add_argument("--base", type=Path, help="where to work (/dev/shm: no disk is measured)")
     _add_rounds(beside)
     beside.set_defaults(measure=rotation_mounted.run, rounds=5)

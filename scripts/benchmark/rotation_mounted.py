@@ -35,7 +35,8 @@ SMALL_FILES = 600
 class Folder:
     """A vault in a directory of its own, mounted, with a tree of small files whose keys can be rotated."""
 
-    def __init__(self, base: Path, files: int) -> None:
+    def __init__(self, base: Path, files: int, kind: str) -> None:
+        self._kind = kind
         self.vault, self.place, self.code = base / "vault", base / "place", base / "code"
         self.place.mkdir()
         homes = {f"XDG_{name}": str(base / name.lower()) for name in ("CONFIG_HOME", "STATE_HOME")}
@@ -73,7 +74,7 @@ class Folder:
         """Have the daemon begin one."""
         ways = Ways(None, None, str(self.code))
         digest = digest_of(load(self.vault).header)
-        rotation_in_mount.begin(str(self.place), "master", digest, duty, ways)
+        rotation_in_mount.begin(str(self.place), self._kind, digest, duty, ways)
 
     def is_rotating(self) -> bool:
         """Whether the daemon is at it."""
@@ -151,7 +152,7 @@ def run(arguments: argparse.Namespace) -> int:
         name: {setting: [] for setting in SETTINGS} for name in WORKLOADS
     }
     with tempfile.TemporaryDirectory(dir=arguments.base) as base:
-        folder = Folder(Path(base), arguments.files)
+        folder = Folder(Path(base), arguments.files, arguments.kind)
         try:
             for _ in range(arguments.rounds):
                 for setting, duty in SETTINGS.items():
