@@ -273,10 +273,21 @@ def _say_done(vault: Given, epoch: int, progress: Mapping[str, Any]) -> None:
 def _report(vault: Given, done: rotation.Rotated) -> None:
     progress = done.progress
     _say_done(vault, done.epoch, asdict(progress))
-    if progress.damaged:
-        raise RotationIncomplete(
-            f"{counted(progress.damaged, 'damaged file header')} could not be: the older volume key stays until they are repaired or gone"
-        )
+    _unless_complete(
+        done,
+        f"{counted(progress.damaged, 'damaged file header')} could not be: the older volume key stays until they are repaired or gone",
+    )
+
+
+def _unless_complete(done: rotation.Rotated, damaged: str) -> None:
+    """Say what kept a rotation from its end, if anything did.
+
+    Raises:
+        RotationIncomplete: damage, as ``damaged`` tells.
+        Exit: it was stopped.
+    """
+    if done.progress.damaged:
+        raise RotationIncomplete(damaged)
     if not done.complete:
         note("stopped before the end; the same command goes on")
         raise click.exceptions.Exit(EXIT_INTERRUPTED)
@@ -316,10 +327,7 @@ def _say_content_done(vault: Given, epoch: int, progress: Mapping[str, Any]) -> 
 def _report_content(vault: Given, done: rotation.Rotated) -> None:
     progress: Any = done.progress
     _say_content_done(vault, done.epoch, asdict(progress))
-    if progress.damaged:
-        raise RotationIncomplete(
-            f"{progress.damaged} damaged objects could not be: the older volume keys stay until they are repaired or gone"
-        )
-    if not done.complete:
-        note("stopped before the end; the same command goes on")
-        raise click.exceptions.Exit(EXIT_INTERRUPTED)
+    _unless_complete(
+        done,
+        f"{progress.damaged} damaged objects could not be: the older volume keys stay until they are repaired or gone",
+    )

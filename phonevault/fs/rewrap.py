@@ -10,8 +10,6 @@ import contextlib
 import errno
 import os
 import stat
-import threading
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -24,15 +22,13 @@ from phonevault.fs.format.file_header import parse_header
 from phonevault.fs.format.layout import HEADER_BYTES
 from phonevault.fs.nodes import Node, PathHandle
 from phonevault.fs.requests.files import FileOperations
+from phonevault.fs.rotation.job import Job
 from phonevault.fs.syscalls import syncfs
 from phonevault.fs.walk import walk, walk_below
 
 _FILE_FLAGS = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
 _GONE = (errno.ENOENT, errno.ELOOP, errno.EISDIR, errno.ENXIO)
 """What an open says where no regular file is any more."""
-_SLICE_S = 0.005
-_REST_S = 0.2
-"""The longest rest after which another duty is noticed."""
 
 
 @dataclass
@@ -54,7 +50,7 @@ class RewrapProgress:
     seconds: float = 0.0
 
 
-class Rewrap:
+class Rewrap(Job):
     """One run over a tree.
 
     Args:
@@ -67,36 +63,12 @@ class Rewrap:
     def __init__(
         self, core: Core, files: FileOperations, let_go: Callable[[], None], duty: float = 1.0
     ) -> None:
+        super().__init__(duty)
         self.progress = RewrapProgress()
-        self.duty = duty
         self._core = core
         self._files = files
         self._let_go = let_go
-        self._stop = threading.Event()
-        self._go = threading.Event()
-        self._go.set()
-        self._slice_began_s = 0.0
         self._at_the_end = False
-
-    # -- from other threads -------------------------------------------------------------------------------
-
-    def stop(self) -> None:
-        """End :meth:`run` soon."""
-        self._stop.set()
-        self._go.set()
-
-    def pause(self) -> None:
-        """Rest until :meth:`resume`."""
-        self._go.clear()
-
-    def resume(self) -> None:
-        """Go on."""
-        self._go.set()
-
-    @property
-    def paused(self) -> bool:
-        """Whether it rests."""
-        return not self._go.is_set()
 
     # -- the run ------------------------------------------------------------------------------------------
 
@@ -118,9 +90,9 @@ class Rewrap:
         try:
             self._count()
             self._open_files()
-            while not self._stop.is_set() and self._pass():
+            while not self.stopped and self._pass():
                 pass
-            if self._stop.is_set() or self.progress.damaged:
+            if self.stopped or self.progress.damaged:
                 return False
             self._sync()
             with core.nodes.lock:
@@ -128,7 +100,7 @@ class Rewrap:
                 self._at_the_end = True
                 self._moved()
                 self._open_files()
-                if self._stop.is_set() or self.progress.damaged:
+                if self.stopped or self.progress.damaged:
                     return False
                 finish()
                 self._let_go()
@@ -148,10 +120,10 @@ class Rewrap:
     def _count(self) -> None:
         total = 0
         with contextlib.closing(walk(self._core.tree, names.is_entry)) as entries:
-            self._slice_began_s = time.monotonic()
+            self._begin_slice()
             for _, entry in entries:
                 total += _is_contents(entry)
-                if not self._breathe():
+                if not self._rest():
                     return
         self.progress.total = total
 
@@ -159,29 +131,24 @@ class Rewrap:
         """Look at every file; whether any had an older key."""
         before, self.progress.seen, self.progress.damaged = self.progress.wrapped, 0, 0
         with contextlib.closing(walk(self._core.tree, names.is_entry)) as entries:
-            self._slice_began_s = time.monotonic()
+            self._begin_slice()
             for directory_fd, entry in entries:
                 if _is_contents(entry):
                     self._entry(directory_fd, entry.name)
-                    if not self._breathe():
+                    if not self._rest():
                         return True
-        self.progress.seconds += time.monotonic() - self._slice_began_s
+        self._end_slice()
+        self.progress.seconds = self.worked_s
         self._moved()
         return self.progress.wrapped != before
 
-    def _breathe(self) -> bool:
-        """Rest as the duty and a pause ask for; False when stopped."""
-        worked_s = time.monotonic() - self._slice_began_s
-        if worked_s < _SLICE_S:
-            return not self._stop.is_set()
-        self.progress.seconds += worked_s
-        began_s = time.monotonic()
-        while (left_s := worked_s / self.duty - worked_s - (time.monotonic() - began_s)) > 0:
-            if self._stop.wait(min(left_s, _REST_S)):
-                break
-        self._go.wait()
-        self._slice_began_s = time.monotonic()
-        return not self._stop.is_set()
+    def _rest(self) -> bool:
+        """Rest as the duty and a pause ask for, after a slice of work; False when stopped."""
+        if not self._slice_is_over:
+            return not self.stopped
+        going_on = self._breathe()
+        self.progress.seconds = self.worked_s
+        return going_on
 
     def _open_files(self) -> None:
         """Files that programs hold open, those without a name included."""
@@ -208,7 +175,7 @@ class Rewrap:
         """What was moved meanwhile."""
         while moves := self._core.take_moves():
             for directory, stored in moves:
-                if self._stop.is_set():
+                if self.stopped:
                     return
                 self._place(directory, stored)
 
@@ -225,7 +192,7 @@ class Rewrap:
     def _below(self, directory_fd: int, stored: str) -> None:
         with contextlib.closing(walk_below(directory_fd, stored, names.is_entry)) as entries:
             for below_fd, entry in entries:
-                if self._stop.is_set():
+                if self.stopped:
                     return
                 if _is_contents(entry):
                     self._entry(below_fd, entry.name)

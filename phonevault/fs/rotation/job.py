@@ -54,14 +54,19 @@ class Job:
     def _begin_slice(self) -> None:
         self._slice_began_s = time.monotonic()
 
+    def _end_slice(self) -> float:
+        """Count what was worked since the slice began; seconds."""
+        worked_s = time.monotonic() - self._slice_began_s
+        self.worked_s += worked_s
+        return worked_s
+
     @property
     def _slice_is_over(self) -> bool:
         return time.monotonic() - self._slice_began_s >= _SLICE_S
 
     def _breathe(self) -> bool:
         """Rest as the duty and a pause ask for; False when stopped. Nothing may be held meanwhile."""
-        worked_s = time.monotonic() - self._slice_began_s
-        self.worked_s += worked_s
+        worked_s = self._end_slice()
         began_s = time.monotonic()
         while (left_s := worked_s / self.duty - worked_s - (time.monotonic() - began_s)) > 0:
             if self._stop.wait(min(left_s, _REST_S)):
