@@ -17,7 +17,7 @@ from keyslots import canonical
 from keyslots.header import Header
 from keyslots.schema import SchemaError, integer, members, string
 from phonevault.errors import SettingsError
-from phonevault.paths import private_dir, state_dir
+from phonevault.paths import private_dir, put_private, state_dir
 
 _MAX_BYTES = 256
 _MAX_GENERATION = 2**53 - 1
@@ -36,7 +36,7 @@ def look(header: Header) -> str:
         if known is None or header.generation > known[0]:
             private_dir(file.parent)
             record = {"digest": _digest(header), "generation": header.generation}
-            _replace(file, canonical.encode(record) + b"\n")
+            put_private(file, canonical.encode(record) + b"\n")
             return ""
     return compare(header)
 
@@ -85,21 +85,3 @@ def _read(file: Path) -> tuple[int, str] | None:
     except (canonical.NotCanonical, SchemaError):
         return None
     return (generation, digest) if _DIGEST.fullmatch(digest) else None
-
-
-def _replace(file: Path, data: bytes) -> None:
-    """Replace it in one step. No fsync: a crash loses at most the newest record."""
-    temporary = file.with_name(f".{os.urandom(8).hex()}.tmp")
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    descriptor = os.open(temporary, flags, 0o600)
-    try:
-        try:
-            if os.write(descriptor, data) != len(data):
-                raise OSError("short write")
-        finally:
-            os.close(descriptor)
-        os.replace(temporary, file)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(temporary)
-        raise

@@ -6,6 +6,7 @@ unset.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 from pathlib import Path
@@ -117,3 +118,26 @@ def _is_private(path: Path) -> bool:
     except OSError:
         return False
     return stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid() and not found.st_mode & 0o077
+
+
+def put_private(file: Path, data: bytes) -> None:
+    """Put a file of ours (mode 0600) in place in one step. No fsync: a crash loses at most what is new in it.
+
+    Raises:
+        OSError: It cannot be written; what was there before is there.
+    """
+    temporary = file.with_name(f".{os.urandom(8).hex()}.tmp")
+    descriptor = os.open(
+        temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600
+    )
+    try:
+        try:
+            if os.write(descriptor, data) != len(data):
+                raise OSError("short write")
+        finally:
+            os.close(descriptor)
+        os.replace(temporary, file)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+        raise

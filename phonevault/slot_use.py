@@ -17,7 +17,7 @@ from keyslots.build import now
 from keyslots.header import Header, Slot, point_in_time
 from keyslots.schema import SchemaError, members, string
 from phonevault.errors import SettingsError
-from phonevault.paths import private_dir, state_dir
+from phonevault.paths import private_dir, put_private, state_dir
 
 _MAX_BYTES = 256
 
@@ -27,7 +27,7 @@ def note_use(header: Header, slot: Slot) -> None:
     with contextlib.suppress(OSError, SettingsError, RuntimeError):  # RuntimeError: a user without a home
         file = _file(header, slot)
         private_dir(file.parent)
-        _replace(file, canonical.encode({"created": slot.created, "used": now()}) + b"\n")
+        put_private(file, canonical.encode({"created": slot.created, "used": now()}) + b"\n")
 
 
 def last_use(header: Header, slot: Slot) -> str | None:
@@ -57,22 +57,3 @@ def _read(file: Path) -> bytes:
         return data if len(data) <= _MAX_BYTES else b""
     finally:
         os.close(descriptor)
-
-
-def _replace(file: Path, data: bytes) -> None:
-    """No fsync: a crash loses at most the newest date."""
-    temporary = file.with_name(f".{os.urandom(8).hex()}.tmp")
-    descriptor = os.open(
-        temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600
-    )
-    try:
-        try:
-            if os.write(descriptor, data) != len(data):
-                raise OSError("short write")
-        finally:
-            os.close(descriptor)
-        os.replace(temporary, file)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(temporary)
-        raise

@@ -71,7 +71,7 @@ def main() -> int:
     for name in CHANGES:
         setattr(os, name, counted(getattr(os, name)))
     for module in (newest_header, slot_use):
-        module._replace = not_counted(module._replace)  # type: ignore[attr-defined]
+        module.put_private = not_counted(module.put_private)  # type: ignore[attr-defined]
         module.private_dir = not_counted(module.private_dir)  # type: ignore[attr-defined]
     from phonevault.cli.main import run
 
