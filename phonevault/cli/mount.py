@@ -52,6 +52,11 @@ def finite(value: float) -> float:
 @click.option("--shared", is_flag=True, help="Other hosts write the same vault (network or synced folder).")
 @click.option("--suid", is_flag=True, help="Honour set-id bits and file capabilities (root only).")
 @click.option("--dev", is_flag=True, help="Honour device files (root only).")
+@click.option(
+    "--save-power",
+    is_flag=True,
+    help="Let processors sleep between requests. Else root's mounts keep them awake while the folder is busy.",
+)
 @click.option("--no-auto-unlock", is_flag=True, help="After a lock wait for `phonevault unlock`.")
 def mount(
     vault: Given,
@@ -66,6 +71,7 @@ def mount(
     shared: bool,
     suid: bool,
     dev: bool,
+    save_power: bool,
     no_auto_unlock: bool,
 ) -> None:
     """Open VAULT as a folder at MOUNTPOINT, an empty directory.
@@ -101,6 +107,7 @@ def mount(
         shared=shared,
         suid=suid,
         dev=dev,
+        save_power=save_power,
     )
 
     waiting = _rotation_note(header, changes=not (read_only or shared))

@@ -61,6 +61,7 @@ class MountPlan:
         shared: Other hosts write the ciphertext too.
         suid: Set-id bits and file capabilities count; for root only.
         dev: Device files open; for root only.
+        save_power: Processors may sleep between requests.
     """
 
     place: Place
@@ -71,6 +72,7 @@ class MountPlan:
     shared: bool = False
     suid: bool = False
     dev: bool = False
+    save_power: bool = False
 
     @property
     def vault(self) -> Path:
@@ -327,6 +329,7 @@ def _fuse_session(plan: MountPlan, filesystem: EncryptedFileSystem) -> Iterator[
     """Mount, serve, and take the mount away at the end if it is still there."""
     from phonevault.fuse.mount import MountOptions, mount, unmount
     from phonevault.fuse.session import Session
+    from phonevault.fuse.wakefulness import asleep, wakefulness
 
     options = MountOptions(
         str(plan.vault),
@@ -340,7 +343,12 @@ def _fuse_session(plan: MountPlan, filesystem: EncryptedFileSystem) -> Iterator[
     try:
         with held_back():
             descriptor = mount(plan.mountpoint, options)
-            session = Session(descriptor, filesystem.operations(), mountpoint=plan.mountpoint)
+            session = Session(
+                descriptor,
+                filesystem.operations(),
+                mountpoint=plan.mountpoint,
+                wakefulness=asleep() if plan.save_power else wakefulness(),
+            )
             filesystem.beside(session.still)
             session.start()
             started = True

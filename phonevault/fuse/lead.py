@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Callable
+from typing import Protocol
 
 TICK_S = 0.004
 """How long a request may take before another worker leads."""
@@ -45,14 +46,28 @@ class Member:
         self._bell.acquire(timeout=-1 if timeout_s is None else timeout_s)
 
 
+class Pulse(Protocol):
+    """Who is told how much there is to do."""
+
+    def tick(self, requests: int) -> None:
+        """:data:`TICK_S` or more has passed, and so many requests were taken in it."""
+
+    def pause(self) -> None:
+        """Nobody watches for now."""
+
+
 class Lead:
     """The workers of one session.
+
+    Args:
+        pulse: told by the worker that watches.
 
     Attributes:
         asleep: nobody watches; the leader says :meth:`rouse` at its next request.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, pulse: Pulse) -> None:
+        self._pulse = pulse
         self._lock = threading.Lock()
         self._parked: list[Member] = []
         self._leader: Member | None = None
@@ -67,7 +82,8 @@ class Lead:
         """
         with self._lock:
             self._parked.append(member)
-        seen, quiet = -1, 0
+        watched: Member | None = None
+        seen, quiet, served = -1, 0, 0
         while True:
             with self._lock:
                 if self._ended:
@@ -77,8 +93,11 @@ class Lead:
                     return self._take(member)
                 if watches:
                     quiet = quiet + 1 if leader.served == seen else 0
-                    seen = leader.served
+                    served = leader.served - seen if leader is watched else 0
+                    seen, watched = leader.served, leader
                     self.asleep = quiet > _QUIET_TICKS
+            if watches:
+                self._pulse.tick(served)
             member.sleep(TICK_S if watches and not self.asleep else None)
             errand, member.errand = member.errand, None
             if errand is not None:
@@ -91,6 +110,8 @@ class Lead:
         self._leader, member.leads, self.asleep = member, True, False
         if self._parked:
             self._parked[0].ring()
+        else:
+            self._pulse.pause()
         return True
 
     def rouse(self) -> None:

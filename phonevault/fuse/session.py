@@ -21,6 +21,7 @@ from phonevault.fuse.errors import ProtocolMismatch
 from phonevault.fuse.flusher import Flusher
 from phonevault.fuse.lead import Lead, Member
 from phonevault.fuse.request import FlushFirst, Operations, Request, untouched
+from phonevault.fuse.wakefulness import Wakefulness, asleep
 
 log = logging.getLogger(__name__)
 
@@ -89,6 +90,7 @@ class Session:
         operations: the file system.
         threads: how many requests are served at a time, if they take long (fuse/lead.py).
         mountpoint: where it is mounted; a lock asks for it, so that the worker that reads wakes and scrubs its stack.
+        wakefulness: keeps processors from sleeping while there is much to do; the session closes it. None: nothing does.
     """
 
     def __init__(
@@ -97,6 +99,7 @@ class Session:
         operations: Operations,
         threads: int = 4,
         mountpoint: str | os.PathLike[str] | None = None,
+        wakefulness: Wakefulness | None = None,
     ) -> None:
         self._mountpoint = mountpoint
         self._device = Device(fd)
@@ -110,7 +113,8 @@ class Session:
         self._kernel_minor = 0
         self._ended = threading.Event()
         self._flusher = Flusher(self._flush, self._serve_flushed)
-        self._lead = Lead()
+        self._wakefulness = wakefulness or asleep()
+        self._lead = Lead(self._wakefulness)
         self._workers = [_Worker(operations) for _ in range(threads)]
         self._threads = [
             threading.Thread(target=self._serve, args=(worker,), name=f"fuse-{number}", daemon=True)
@@ -147,6 +151,7 @@ class Session:
             if thread.is_alive():
                 thread.join(5)
         self._flusher.stop()
+        self._wakefulness.close()
         with contextlib.suppress(OSError):
             os.close(self._device.fd)
 
