@@ -10,8 +10,8 @@ from phonevault.fs.format.links import target_size
 from phonevault.fuse import abi
 
 _BILLION = 1_000_000_000
-_MASK = (1 << 64) - 1
-_KIND = 0o170000
+_KIND, _REGULAR = 0o170000, stat.S_IFREG
+_NO_ATTRIBUTES = bytes(abi.ATTR.size)
 
 
 def plain_size(status: os.stat_result, layout: Layout) -> int:
@@ -22,33 +22,32 @@ def plain_size(status: os.stat_result, layout: Layout) -> int:
     return target_size(size) if kind == stat.S_IFLNK else size
 
 
-def pack(status: os.stat_result, layout: Layout) -> tuple[int, ...]:
-    """The members of ``fuse_attr``, in order."""
+def pack(status: os.stat_result, layout: Layout) -> bytes:
+    """``fuse_attr``."""
     atime_s, atime_ns = divmod(status.st_atime_ns, _BILLION)
     mtime_s, mtime_ns = divmod(status.st_mtime_ns, _BILLION)
     ctime_s, ctime_ns = divmod(status.st_ctime_ns, _BILLION)
-    rdev = status.st_rdev
-    return (
-        status.st_ino, plain_size(status, layout), status.st_blocks,
-        atime_s & _MASK, mtime_s & _MASK, ctime_s & _MASK, atime_ns, mtime_ns, ctime_ns,
-        status.st_mode, status.st_nlink, status.st_uid, status.st_gid, _kernel_device(rdev) if rdev else 0,
-        4096, 0,
+    mode, nlink, uid, gid, rdev = status.st_mode, status.st_nlink, status.st_uid, status.st_gid, status.st_rdev
+    size = layout.plain_size(status.st_size) if mode & _KIND == _REGULAR else plain_size(status, layout)
+    return abi.ATTR.pack(
+        status.st_ino, size, status.st_blocks, atime_s, mtime_s, ctime_s, atime_ns, mtime_ns, ctime_ns,
+        mode, nlink, uid, gid, _kernel_device(rdev) if rdev else 0, 4096, 0,
     )  # fmt: skip
 
 
-def entry_out(node_id: int, timeout_s: int, attributes: tuple[int, ...]) -> bytes:
+def entry_out(node_id: int, timeout_s: int, attributes: bytes) -> bytes:
     """``fuse_entry_out``; the timeout is for the name and the attributes."""
-    return abi.ENTRY_OUT.pack(node_id, 0, timeout_s, timeout_s, 0, 0, *attributes)
+    return abi.ENTRY_OUT.pack(node_id, 0, timeout_s, timeout_s, 0, 0) + attributes
 
 
-def attr_out(timeout_s: int, attributes: tuple[int, ...]) -> bytes:
+def attr_out(timeout_s: int, attributes: bytes) -> bytes:
     """``fuse_attr_out``."""
-    return abi.ATTR_OUT.pack(timeout_s, 0, 0, *attributes)
+    return abi.ATTR_OUT.pack(timeout_s, 0, 0) + attributes
 
 
 def negative_entry(timeout_s: int) -> bytes:
     """``fuse_entry_out`` that says: there is no such name, and the kernel may remember that."""
-    return abi.ENTRY_OUT.pack(0, 0, timeout_s, 0, 0, 0, *([0] * 16))
+    return abi.ENTRY_OUT.pack(0, 0, timeout_s, 0, 0, 0) + _NO_ATTRIBUTES
 
 
 def device_from_kernel(device: int) -> int:

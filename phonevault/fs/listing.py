@@ -8,7 +8,6 @@ for; a listing holds no plaintext.
 
 from __future__ import annotations
 
-import itertools
 import os
 import stat
 from array import array
@@ -20,11 +19,13 @@ from phonevault.fs.small_files import for_reading
 _MASK = (1 << 62) - 1
 _FIRST = 3
 """Positions below are those of "." and ".."."""
+_REGULAR, _DIRECTORY, _LINK = (stat.S_IFMT(kind) >> 12 for kind in (stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK))
 
 
 def position_of(stored: str) -> int:
     """Where an entry stands: 62 bits of the interpreter's own keyed hash, which is one for the life of the process and not foreseeable."""
-    return max(hash(stored) & _MASK, _FIRST)
+    position = hash(stored) & _MASK
+    return position if position > _FIRST else _FIRST
 
 
 class Listing:
@@ -44,42 +45,37 @@ class Listing:
 
     def __init__(self, directory_fd: int) -> None:
         stored, inodes, kinds = _scan(directory_fd)
-        positions = array("Q", map(position_of, stored))
-        order = _order(positions, stored)
+        positions = list(map(position_of, stored))
+        order = sorted(range(len(stored)), key=positions.__getitem__)
+        unique = len(set(positions)) == len(positions)
+        if not unique:
+            order.sort(key=lambda index: (positions[index], stored[index]))
         self.stored = [stored[index] for index in order]
         self.inodes = array("Q", map(inodes.__getitem__, order))
         self.kinds = bytes(map(kinds.__getitem__, order))
         self.positions = array("Q", map(positions.__getitem__, order))
-        _separate(self.positions)
+        if not unique:
+            _separate(self.positions)
 
     def after(self, position: int) -> range:
         """The numbers of the entries that stand behind a position."""
         return range(bisect_right(self.positions, position), len(self.stored))
 
 
-def _scan(directory_fd: int) -> tuple[list[str], array[int], bytearray]:
-    stored, inodes, kinds = [], array("Q"), bytearray()
+def _scan(directory_fd: int) -> tuple[list[str], list[int], bytearray]:
+    stored, inodes, kinds = [], [], bytearray()
     fd = for_reading(directory_fd)
     try:
         with os.scandir(fd) as entries:
             for entry in entries:
-                if names.is_entry(entry.name):
-                    stored.append(entry.name)
+                name = entry.name
+                if names.is_entry(name):
+                    stored.append(name)
                     inodes.append(entry.inode())
                     kinds.append(_kind(entry))
     finally:
         os.close(fd)
     return stored, inodes, kinds
-
-
-def _order(positions: array[int], stored: list[str]) -> array[int]:
-    """The entries' numbers by position, and by name where two are equal. One integer an entry is sorted: no tuples in memory."""
-    packed = [position << 32 | index for index, position in enumerate(positions)]
-    packed.sort()
-    order = array("I", (both & 0xFFFFFFFF for both in packed))
-    if any(before >> 32 == after >> 32 for before, after in itertools.pairwise(packed)):
-        return array("I", sorted(order, key=lambda index: (positions[index], stored[index])))
-    return order
 
 
 def _separate(positions: array[int]) -> None:
@@ -90,10 +86,8 @@ def _separate(positions: array[int]) -> None:
 
 
 def _kind(entry: os.DirEntry[str]) -> int:
-    if entry.is_file(follow_symlinks=False):
-        return stat.S_IFREG >> 12
-    if entry.is_dir(follow_symlinks=False):
-        return stat.S_IFDIR >> 12
     if entry.is_symlink():
-        return stat.S_IFLNK >> 12
-    return 0
+        return _LINK
+    if entry.is_file():
+        return _REGULAR
+    return _DIRECTORY if entry.is_dir() else 0

@@ -7,7 +7,9 @@ Most of the daemon's memory is here once the kernel knows many objects: so nodes
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
+import resource
 import stat
 import threading
 from collections import OrderedDict
@@ -18,11 +20,13 @@ from phonevault.fs.contents.sparse_file import SparseFile
 from phonevault.fuse import abi
 
 _DIRECTORY_DESCRIPTORS = 512
+_TABLE_DESCRIPTORS = 1024
 _PIN_FLAGS = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 _PATH_FLAGS = _PIN_FLAGS | os.O_DIRECTORY
 _KINDS = [kind << 12 for kind in range(16)]
 """One integer object for each type, not one a node."""
 _INODE_BITS = 64
+_KIND = 0o170000
 
 
 class PathHandle:
@@ -47,6 +51,16 @@ class PathHandle:
 def pinned(directory_fd: int, stored: str) -> PathHandle:
     """A handle of an entry of any kind; while it lives, the inode number is not given to a new object."""
     return PathHandle(os.open(stored, _PIN_FLAGS, dir_fd=directory_fd))
+
+
+def _widen_descriptor_table(fd: int) -> None:
+    """Make room for as many descriptors as a busy mount has, before there are threads.
+
+    The kernel lets a process with threads wait some 10 ms (``synchronize_rcu``) whenever its table has to grow: at 64, 256 and 512
+    descriptors, each time in the middle of a request. The table does not shrink.
+    """
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    os.close(fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, min(_TABLE_DESCRIPTORS, soft) - 1))
 
 
 def key_of(status: os.stat_result) -> int:
@@ -122,6 +136,7 @@ class NodeTable:
     def __init__(self, root: os.PathLike[str]) -> None:
         self.lock = threading.RLock()
         fd = os.open(root, _PATH_FLAGS)
+        _widen_descriptor_table(fd)
         status = os.fstat(fd)
         self.root = Node(abi.ROOT_ID, key_of(status), status.st_mode)
         self.root.handle = PathHandle(fd)
@@ -159,7 +174,11 @@ class NodeTable:
         with self.lock:
             node = self._told(status)
             if node.parent is not parent or node.stored != stored:
-                if stat.S_ISDIR(node.mode):
+                if node.parent is None:
+                    node.others = ()
+                    if node.handle is not None and not stat.S_ISDIR(node.mode):
+                        node.handle = None
+                elif stat.S_ISDIR(node.mode):
                     node.others = ()
                 else:
                     node.handle = None
@@ -176,16 +195,16 @@ class NodeTable:
             return node
 
     def _told(self, status: os.stat_result) -> Node:
-        key = key_of(status)
+        key, mode = status.st_dev << _INODE_BITS | status.st_ino, status.st_mode & _KIND
         node = self._by_key.get(key)
-        if node is None and stat.S_ISDIR(status.st_mode):
-            node = self._forgotten_directories.pop(key, None)
-        if node is None or node.mode != stat.S_IFMT(status.st_mode):
-            node = Node(self._next, key, status.st_mode)
-            self._next += 1
-        self._by_key[key] = node
+        if node is None or node.mode != mode:
+            if node is None and mode == stat.S_IFDIR:
+                node = self._forgotten_directories.pop(key, None)
+            if node is None or node.mode != mode:
+                node = Node(self._next, key, mode)
+                self._next += 1
+            self._by_key[key] = self._by_id[node.id] = node
         node.lookups += 1
-        self._by_id[node.id] = node
         return node
 
     def forget(self, number: int, count: int) -> None:

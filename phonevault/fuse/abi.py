@@ -120,12 +120,13 @@ IN_HEADER = Struct("=IIQQIIIHH")
 """len, opcode, unique, nodeid, uid, gid, pid, total_extlen, padding."""
 OUT_HEADER = Struct("=IiQ")
 """len, error, unique."""
-ATTR = Struct("=QQQQQQIIIIIIIIII")
-"""ino, size, blocks, atime, mtime, ctime, their nanoseconds, mode, nlink, uid, gid, rdev, blksize, flags."""
-ENTRY_OUT = Struct("=QQQQII" + ATTR.format[1:])
-"""nodeid, generation, entry_valid, attr_valid, entry_valid_nsec, attr_valid_nsec, attr."""
-ATTR_OUT = Struct("=QII" + ATTR.format[1:])
-"""attr_valid, attr_valid_nsec, dummy, attr."""
+ATTR = Struct("=QQQqqqIIIIIIIIII")
+"""ino, size, blocks, atime, mtime, ctime (signed), their nanoseconds, mode, nlink, uid, gid, rdev, blksize, flags."""
+ENTRY_OUT = Struct("=QQQQII")
+"""nodeid, generation, entry_valid, attr_valid, entry_valid_nsec, attr_valid_nsec; the attributes follow (ATTR)."""
+ENTRY_OUT_BYTES = ENTRY_OUT.size + ATTR.size
+ATTR_OUT = Struct("=QII")
+"""attr_valid, attr_valid_nsec, dummy; the attributes follow (ATTR)."""
 INIT_IN = Struct("=IIII")
 """major, minor, max_readahead, flags (flags2 and the unused rest follow)."""
 INIT_OUT = Struct("=IIIIHHIIHHI28x")

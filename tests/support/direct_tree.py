@@ -127,7 +127,7 @@ class DirectTree:
         reply = self.ask(Opcode.READDIRPLUS if plus else Opcode.READDIR, node, body)
         found, place = [], 0
         while place < len(reply):
-            place += abi.ENTRY_OUT.size if plus else 0
+            place += abi.ENTRY_OUT_BYTES if plus else 0
             inode, offset, length, _ = abi.DIRENT.unpack_from(reply, place)
             place += abi.DIRENT.size
             found.append((reply[place : place + length], offset, inode))

@@ -11,7 +11,7 @@ import errno
 import logging
 import stat
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 from phonevault.fs import sidecars
 from phonevault.fs.core import Core
@@ -26,7 +26,7 @@ from phonevault.fuse.request import Request
 log = logging.getLogger(__name__)
 
 _DIRECTORY_KIND = stat.S_IFDIR >> 12
-_NO_ENTRY = bytes(abi.ENTRY_OUT.size)
+_NO_ENTRY = bytes(abi.ENTRY_OUT_BYTES)
 _PADDING = tuple(bytes(-length % 8) for length in range(8))
 _DOT, _DOTDOT = 1, 2
 _LISTINGS = 64
@@ -76,32 +76,57 @@ class DirectoryOperations:
         listing = self._listings.get(node.id)
         if listing is None or position == 0:
             listing = self._keep(node, Listing(handle.fd))
-        fits = size - abi.DIRENT.size - (abi.ENTRY_OUT.size if plus else 0)
-        name_of = self._opener(node, handle.fd, listing)
-        for index in listing.after(position):
-            try:
-                name = name_of(index)
-                if name is None:
-                    continue
-                length = len(name)
-                if len(out) + (length + 7 & ~7) > fits:
-                    return bytes(out)
-                entry = self._entry(node, handle.fd, listing.stored[index]) if plus else b""
-            except OSError:
-                if out:  # what is in it is counted as looked up: the error comes with the next request
-                    return bytes(out)
-                raise
-            if entry is None:
-                continue
-            out += entry
-            out += abi.DIRENT.pack(
-                listing.inodes[index], listing.positions[index], length, listing.kinds[index]
-            )
-            out += name
-            out += _PADDING[length & 7]
+        behind = listing.after(position)
+        if behind:
+            self._fill(out, node, handle.fd, listing, behind, size, plus=plus)
         if not out:
             self._listings.pop(node.id, None)
         return bytes(out)
+
+    def _fill(
+        self,
+        out: bytearray,
+        node: Node,
+        directory_fd: int,
+        listing: Listing,
+        numbers: range,
+        size: int,
+        *,
+        plus: bool,
+    ) -> None:
+        """Append entries as far as they fit. One whose name does not decrypt is told to the log and left out.
+
+        Raises:
+            OSError: of the first one; of a later one it comes with the next request, since what is there is counted as looked up.
+        """
+        fits = size - abi.DIRENT.size - (abi.ENTRY_OUT_BYTES if plus else 0)
+        open_name = self._core.keys.name_opener(self._core.directory_id(node))
+        entry_of, dirent = self._entry, abi.DIRENT.pack
+        stored, inodes, kinds, positions = listing.stored, listing.inodes, listing.kinds, listing.positions
+        for index in numbers:
+            text = stored[index]
+            try:
+                try:
+                    name = open_name(sidecars.read(directory_fd, text) if names.is_long(text) else text)
+                except (Damaged, FileNotFoundError):
+                    if exists(text, directory_fd):
+                        log.warning("inode %d: an entry's name does not decrypt", inodes[index])
+                    continue
+                length = len(name)
+                if len(out) + (length + 7 & ~7) > fits:
+                    return
+                if plus:
+                    entry = entry_of(node, directory_fd, text)
+                    if entry is None:
+                        continue
+                    out += entry
+            except OSError:
+                if out:
+                    return
+                raise
+            out += dirent(inodes[index], positions[index], length, kinds[index])
+            out += name
+            out += _PADDING[length & 7]
 
     def renamed(self, directory: Node, names_now: Mapping[str, str]) -> None:
         """Entries have another stored name; a listing that somebody is reading goes on behind the same positions."""
@@ -134,19 +159,3 @@ class DirectoryOperations:
             # A directory that may be read but not entered: the name alone.
             return _NO_ENTRY
         return self._core.entry(node, stored, status)
-
-    def _opener(self, node: Node, directory_fd: int, listing: Listing) -> Callable[[int], bytes | None]:
-        """Decrypts an entry's name; one that does not decrypt is told to the log and left out (None)."""
-        open_name = self._core.keys.name_opener(self._core.directory_id(node))
-        stored_names = listing.stored
-
-        def opened(index: int) -> bytes | None:
-            stored = stored_names[index]
-            try:
-                return open_name(sidecars.read(directory_fd, stored) if names.is_long(stored) else stored)
-            except (Damaged, FileNotFoundError):
-                if exists(stored, directory_fd):
-                    log.warning("inode %d: an entry's name does not decrypt", listing.inodes[index])
-                return None
-
-        return opened
