@@ -27,7 +27,13 @@ def pack(status: os.stat_result, layout: Layout) -> bytes:
     atime_s, atime_ns = divmod(status.st_atime_ns, _BILLION)
     mtime_s, mtime_ns = divmod(status.st_mtime_ns, _BILLION)
     ctime_s, ctime_ns = divmod(status.st_ctime_ns, _BILLION)
-    mode, nlink, uid, gid, rdev = status.st_mode, status.st_nlink, status.st_uid, status.st_gid, status.st_rdev
+    mode, nlink, uid, gid, rdev = (
+        status.st_mode,
+        status.st_nlink,
+        status.st_uid,
+        status.st_gid,
+        status.st_rdev,
+    )
     size = layout.plain_size(status.st_size) if mode & _KIND == _REGULAR else plain_size(status, layout)
     return abi.ATTR.pack(
         status.st_ino, size, status.st_blocks, atime_s, mtime_s, ctime_s, atime_ns, mtime_ns, ctime_ns,

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import secrets
 
-from benchmark.systems import Phonevault, PhonevaultXts, Plain, System, package_version, wait_for_mount
+from benchmark.systems import (
+    Phonevault,
+    PhonevaultSaving,
+    PhonevaultXts,
+    Plain,
+    System,
+    package_version,
+    wait_for_mount,
+)
 
 
 class Gocryptfs(System):
@@ -79,5 +87,14 @@ class Cryfs(_MadeByMounting):
     name = "cryfs"
 
 
-ALL: tuple[type[System], ...] = (Phonevault, PhonevaultXts, Gocryptfs, Securefs, Encfs, Cryfs, Plain)
+ALL: tuple[type[System], ...] = (
+    Phonevault,
+    PhonevaultXts,
+    PhonevaultSaving,
+    Gocryptfs,
+    Securefs,
+    Encfs,
+    Cryfs,
+    Plain,
+)
 OF_ONE_DIRECTORY: tuple[type[System], ...] = (Phonevault, Gocryptfs, Securefs, Plain)

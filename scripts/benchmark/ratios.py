@@ -7,13 +7,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from benchmark.peers import Gocryptfs
-from benchmark.systems import Phonevault, PhonevaultXts, Plain
+from benchmark.systems import Phonevault, PhonevaultSaving, PhonevaultXts, Plain
 
 Series = Mapping[str, Mapping[str, Sequence[float]]]
 """Workload → system → one value a round."""
 
 REFERENCE = Gocryptfs.name
-OURS = (Phonevault.name, PhonevaultXts.name)
+OURS = (Phonevault.name, PhonevaultXts.name, PhonevaultSaving.name)
 _NOT_PEERS = (*OURS, Plain.name)
 
 
@@ -72,7 +72,7 @@ def _mean(values: Sequence[float | None], trimmed: bool) -> float | None:
 
 
 def as_json(series: Series) -> dict[str, object]:
-    """By each of our ciphers that was measured: the ratios of every workload, and their geometric means."""
+    """By each of ours that was measured: the ratios of every workload, and their geometric means."""
     measured = [name for name in OURS if any(values.get(name) for values in series.values())]
     return {
         ours: {

@@ -107,6 +107,7 @@ class Phonevault(System):
 
     name = "phonevault"
     options: tuple[str, ...] = ()
+    mount_options: tuple[str, ...] = ()
 
     @classmethod
     def is_installed(cls) -> bool:
@@ -119,7 +120,7 @@ class Phonevault(System):
 
     def mount(self) -> None:
         way = ("--recovery-file", str(self.secret))
-        self._run("phonevault", "mount", str(self.cipher), str(self.mountpoint), *way)
+        self._run("phonevault", "mount", str(self.cipher), str(self.mountpoint), *way, *self.mount_options)
 
     def _take_away(self) -> None:
         self._run("phonevault", "unmount", str(self.mountpoint))
@@ -133,6 +134,13 @@ class PhonevaultXts(Phonevault):
 
     name = "phonevault-xts"
     options = ("--cipher", "aes-256-xts")
+
+
+class PhonevaultSaving(Phonevault):
+    """Processors may sleep between requests, as always in an ordinary user's mount."""
+
+    name = "phonevault-save-power"
+    mount_options = ("--save-power",)
 
 
 class Plain(System):

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import resource
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -24,6 +27,17 @@ def test_a_key_tells_devices_and_inode_numbers_apart(tmp_path: Path) -> None:
     assert key_of(status) == table.root.key != key_of(other)
     assert table.root.inode == status.st_ino
     assert stat.S_ISDIR(table.root.mode)
+
+
+def test_the_descriptor_table_is_wide_from_the_start(tmp_path: Path) -> None:
+    code = (
+        "import sys; from phonevault.fs.nodes import NodeTable; table = NodeTable(sys.argv[1]); "
+        "print(open('/proc/self/status').read())"
+    )
+    told = subprocess.run([sys.executable, "-c", code, tmp_path], check=True, capture_output=True, text=True)
+    size = next(int(line.split()[1]) for line in told.stdout.splitlines() if line.startswith("FDSize:"))
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    assert size >= min(1024, soft)
 
 
 def test_of_several_names_the_one_seen_last_is_first(tmp_path: Path) -> None:
