@@ -146,6 +146,7 @@ class Core:
             keys, self._keys = self._keys, None
         self._last_name = None
         self.permissions.forget()
+        self.nodes.tell_again()
         if keys is not None:
             keys.arena.close()
         deadline = time.monotonic() + _HELD_UP_S

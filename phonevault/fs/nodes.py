@@ -85,12 +85,14 @@ class Node:
         opens: open handles.
         writers: it may have dirty data in the kernel's cache.
         incapable: it is known to have no file capability (`security.capability`).
+        told: the kernel was told of it under the name that it has now, with its attributes, and has asked nothing of it since: so it
+            still knows both.
         mtime_ns: of a file open for writing, the time of modification that the kernel goes by; None where it is not known.
     """
 
     __slots__ = (
         "__weakref__", "backing", "contents", "handle", "id", "incapable", "key", "lookups", "mode", "mtime_ns", "opens", "others",
-        "parent", "stored", "writable", "writers",
+        "parent", "stored", "told", "writable", "writers",
     )  # fmt: skip
 
     def __init__(self, number: int, key: int, mode: int) -> None:
@@ -108,6 +110,7 @@ class Node:
         self.writable = False
         self.writers = False
         self.incapable = False
+        self.told = False
         self.mtime_ns: int | None = None
 
     @property
@@ -157,7 +160,21 @@ class NodeTable:
         node = self._by_id.get(number)
         if node is None:
             raise OSError(errno.ESTALE, "unknown node")
+        node.told = False  # whatever is done with it may change its attributes
         return node
+
+    def is_told(self, parent: Node, stored: str, inode: int) -> bool:
+        """Whether the kernel knows that entry and its attributes.
+
+        A file system mounted in the ciphertext, or a kernel short of memory, makes the answer wrong: that costs a look-up, no more.
+        """
+        node = self._by_key.get(parent.key >> _INODE_BITS << _INODE_BITS | inode)
+        return node is not None and node.told and node.parent is parent and node.stored == stored
+
+    def tell_again(self) -> None:
+        """The kernel is made to forget what it knows."""
+        for node in self.all_nodes():
+            node.told = False
 
     def all_nodes(self) -> list[Node]:
         """Every node the kernel knows."""
@@ -185,6 +202,7 @@ class NodeTable:
                     node.others = tuple(place for place in node.links if place != (parent, stored))
                 # First: where it was seen last is where it is, whatever another host has renamed.
                 node.parent, node.stored = parent, stored
+            node.told = True
             return node
 
     def remember_nameless(self, pin: PathHandle, status: os.stat_result) -> Node:

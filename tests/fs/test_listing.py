@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from support.direct_tree import DirectTree
 from support.mounted_tree import MountedTree, mounted_tree
 
+from keyslots.secret import Secret
 from phonevault.fs import listing
 from phonevault.fs.listing import Listing
 
@@ -227,3 +228,35 @@ def test_inode_numbers_are_those_of_the_backing_store_everywhere(mount: MountedT
             assert os.lstat(mount.path / "folder" / name).st_ino == inode
         mount.remount()
     assert (mount.path / "folder").stat().st_ino == backing.stat().st_ino
+
+
+def test_a_listing_tells_again_only_what_the_kernel_may_have_lost(tmp_path: Path) -> None:
+    tree = DirectTree(tmp_path / "tree")
+    try:
+        numbers = {name: tree.create(name) for name in (b"a", b"b", b"c")}
+        assert tree.told_by_listing() == numbers, "just made, and used since"
+        assert set(tree.told_by_listing().values()) == {0}
+        tree.status(numbers[b"b"])
+        assert tree.told_by_listing() == {b"a": 0, b"b": numbers[b"b"], b"c": 0}
+        tree.rename(b"c", b"d")
+        tree.link(numbers[b"a"], b"e")
+        told = tree.told_by_listing()
+        assert told[b"a"] == numbers[b"a"], "the other name was told last"
+        assert told[b"b"] == 0
+        tree.filesystem.lock()
+        tree.filesystem.unlock(Secret.take(bytearray(range(32))))
+        assert tree.told_by_listing() == {name: tree.find(name) for name in (b"a", b"b", b"d", b"e")}
+    finally:
+        tree.filesystem.lock()
+        tree.filesystem.close()
+
+
+def test_of_a_shared_tree_everything_is_told_each_time(tmp_path: Path) -> None:
+    tree = DirectTree(tmp_path / "tree", shared=True)
+    try:
+        number = tree.create(b"a")
+        for _ in range(2):
+            assert tree.told_by_listing() == {b"a": number}
+    finally:
+        tree.filesystem.lock()
+        tree.filesystem.close()

@@ -134,6 +134,19 @@ class DirectTree:
             place += length + 7 & ~7
         return [(name, offset, inode) for name, offset, inode in found]
 
+    def told_by_listing(self, node: int = 1) -> dict[bytes, int]:
+        """READDIRPLUS from the beginning: the number told of each name; 0: nothing was told of it but the name."""
+        body = abi.READ_IN.pack(self.opendir(node), 0, READDIR_BYTES, 0, 0, 0, 0)
+        reply, place, found = self.ask(Opcode.READDIRPLUS, node, body), 0, {}
+        while place < len(reply):
+            number = self.number(reply[place:])
+            place += abi.ENTRY_OUT_BYTES
+            length = abi.DIRENT.unpack_from(reply, place)[2]
+            place += abi.DIRENT.size
+            found[reply[place : place + length]] = number
+            place += length + 7 & ~7
+        return {name: number for name, number in found.items() if name not in (b".", b"..")}
+
     def listing(self, node: int = 1) -> list[bytes]:
         """Every name but "." and ".."."""
         handle, position, found = self.opendir(node), 0, []

@@ -57,7 +57,7 @@ class DirectoryOperations:
         return self._read(request, plus=False)
 
     def readdirplus(self, request: Request) -> bytes:
-        """READDIRPLUS: each entry with its attributes, counted as a look-up."""
+        """READDIRPLUS: each entry with its attributes, counted as a look-up; without them where the kernel has them."""
         return self._read(request, plus=True)
 
     def fsyncdir(self, request: Request) -> bytes:
@@ -102,6 +102,7 @@ class DirectoryOperations:
         fits = size - abi.DIRENT.size - (abi.ENTRY_OUT_BYTES if plus else 0)
         open_name = self._core.keys.name_opener(self._core.directory_id(node))
         entry_of, dirent = self._entry, abi.DIRENT.pack
+        lasting, is_told = not self._core.shared, self._core.nodes.is_told
         stored, inodes, kinds, positions = listing.stored, listing.inodes, listing.kinds, listing.positions
         for index in numbers:
             text = stored[index]
@@ -116,7 +117,8 @@ class DirectoryOperations:
                 if len(out) + (length + 7 & ~7) > fits:
                     return
                 if plus:
-                    entry = entry_of(node, directory_fd, text)
+                    known = lasting and is_told(node, text, inodes[index])
+                    entry = _NO_ENTRY if known else entry_of(node, directory_fd, text)
                     if entry is None:
                         continue
                     out += entry
