@@ -18,20 +18,23 @@ from phonevault.fs.small_files import exists, put_durably, read_small, sync_dire
 
 
 @contextmanager
-def named(directory_fd: int, encoded: str) -> Iterator[str]:
-    """The stored name for an entry that the body puts in place; if the body fails, a sidecar without an entry goes again."""
+def named(directory_fd: int, encoded: str, *, like: os.stat_result | None = None) -> Iterator[str]:
+    """The stored name for an entry that the body puts in place; if the body fails, a sidecar without an entry goes again.
+
+    With ``like`` a sidecar belongs to whom that belongs to.
+    """
     stored = names.stored_name(encoded)
     if not names.is_long(stored):
         yield stored
         return
     try:
-        _ensure(directory_fd, stored, encoded)
+        _ensure(directory_fd, stored, encoded, like)
         yield stored
     except OSError:
         drop(directory_fd, stored)
         raise
     if not exists(stored + names.LONG_SUFFIX, directory_fd):
-        _ensure(directory_fd, stored, encoded)
+        _ensure(directory_fd, stored, encoded, like)
 
 
 def drop(directory_fd: int, stored: str) -> None:
@@ -66,13 +69,15 @@ def read(directory_fd: int, stored: str) -> str:
     return encoded
 
 
-def _ensure(directory_fd: int, stored: str, encoded: str) -> None:
+def _ensure(directory_fd: int, stored: str, encoded: str, like: os.stat_result | None = None) -> None:
     """The sidecar is there and durable after this; one that is right already is not written again."""
     try:
         sound = read(directory_fd, stored) == encoded
     except (FileNotFoundError, Damaged):
         sound = False
     if not sound:
-        put_durably(stored + names.LONG_SUFFIX, encoded.encode("ascii"), directory_fd, replace=True)
+        put_durably(
+            stored + names.LONG_SUFFIX, encoded.encode("ascii"), directory_fd, replace=True, like=like
+        )
     elif not exists(stored, directory_fd):
         sync_directory(directory_fd)

@@ -25,7 +25,7 @@ from phonevault.fs.rotation.attributes import convert_attributes, convert_attrib
 from phonevault.fs.rotation.links import LinkSteps
 from phonevault.fs.rotation.store import RotationStore
 from phonevault.fs.rotation.undo import restore_status, write_at
-from phonevault.fs.small_files import exists, give_to, read_small
+from phonevault.fs.small_files import exists, read_small
 from phonevault.fs.syscalls import RENAME_NOREPLACE, rename
 
 _ID_FLAGS = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -175,10 +175,10 @@ class FolderSteps:
             return stored
         name = keys.open_name(directory_id, encoded)
         status = os.stat(stored, dir_fd=fd, follow_symlinks=False)
-        with sidecars.named(fd, names.encrypt_name(keys.names, directory_id, name)) as newer:
-            if names.is_long(newer):
-                # Before it is needed: root may rotate the vault of somebody who reads it next.
-                give_to(os.fstat(fd), newer + names.LONG_SUFFIX, fd)
+        # Root may rotate the vault of somebody who reads it next.
+        with sidecars.named(
+            fd, names.encrypt_name(keys.names, directory_id, name), like=os.fstat(fd)
+        ) as newer:
             _rename_to_free(fd, stored, newer)
         sidecars.drop(fd, stored)
         parent = self._core.nodes.find(os.fstat(fd))
