@@ -206,7 +206,6 @@ def open_journal(directory: Path, area_bytes: int) -> Journal:
     for _ in range(_TRIES):
         with contextlib.suppress(FileExistsError):
             directory.mkdir(directory.parent.stat().st_mode & _DIRECTORY_MODE)
-        _give_directory_to_owner(directory)
         path = directory / secrets.token_hex(8)
         try:
             fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
@@ -215,7 +214,6 @@ def open_journal(directory: Path, area_bytes: int) -> Journal:
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if os.fstat(fd).st_nlink:
-                _give_to_owner(fd, directory.parent)
                 return _furnished(fd, path, _whole_pages(area_bytes))
         except BlockingIOError:
             pass  # another mount looks at it, and takes it for a dead one's
@@ -226,23 +224,6 @@ def open_journal(directory: Path, area_bytes: int) -> Journal:
             raise
         os.close(fd)
     raise OSError(errno.EAGAIN, "no journal file could be locked", str(directory))
-
-
-def _give_to_owner(fd: int, vault: Path) -> None:
-    """What root's mount leaves in somebody's vault, if it is killed, that user's next mount has to recover from."""
-    if os.geteuid() == 0:
-        owner = vault.stat()
-        os.fchown(fd, owner.st_uid, owner.st_gid)
-
-
-def _give_directory_to_owner(directory: Path) -> None:
-    if os.geteuid() == 0:
-        with contextlib.suppress(FileNotFoundError):  # another mount ended, and took it with it
-            fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-            try:
-                _give_to_owner(fd, directory.parent)
-            finally:
-                os.close(fd)
 
 
 def _furnished(fd: int, path: Path, area_bytes: int) -> Journal:

@@ -6,6 +6,7 @@ Most of the daemon's memory is here once the kernel knows many objects: so nodes
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import os
@@ -56,11 +57,13 @@ def pinned(directory_fd: int, stored: str) -> PathHandle:
 def _widen_descriptor_table(fd: int) -> None:
     """Make room for as many descriptors as a busy mount has, before there are threads.
 
-    The kernel lets a process with threads wait some 10 ms (``synchronize_rcu``) whenever its table has to grow: at 64, 256 and 512
-    descriptors, each time in the middle of a request. The table does not shrink.
+    The kernel lets a process with threads wait some 10 ms (``synchronize_rcu``) whenever its table has to grow, from 64 descriptors on,
+    each time in the middle of a request. The table does not shrink.
     """
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    os.close(fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, min(_TABLE_DESCRIPTORS, soft) - 1))
+    most = _TABLE_DESCRIPTORS if soft == resource.RLIM_INFINITY else min(_TABLE_DESCRIPTORS, soft)
+    with contextlib.suppress(OSError):  # it only saves time
+        os.close(fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, most - 1))
 
 
 def key_of(status: os.stat_result) -> int:
@@ -257,6 +260,7 @@ class NodeTable:
             if node is None:
                 return
             node.links = [place for place in node.links if place != (parent, stored)]
+            node.told = False
             if last:
                 self._by_key.pop(node.key, None)
                 self._forgotten_directories.pop(node.key, None)
@@ -270,6 +274,7 @@ class NodeTable:
             node = self.find(status)
             if node is not None:
                 node.links = [target if place == source else place for place in node.links]
+                node.told = False
 
     def replaced(self, before: os.stat_result, after: os.stat_result) -> None:
         """Another object took an object's place, and is the same to the kernel (a link that was sealed anew)."""
@@ -277,6 +282,7 @@ class NodeTable:
             node = self._by_key.pop(key_of(before), None)
             if node is not None:
                 node.key = key_of(after)
+                node.told = False
                 self._by_key[node.key] = node
 
     def misplaced(self, node: Node, place: tuple[Node, str]) -> bool:
@@ -285,6 +291,7 @@ class NodeTable:
             if not node.others or place not in node.links:
                 return False
             node.links = [other for other in node.links if other != place]
+            node.told = False
             return True
 
     def directory(self, node: Node) -> PathHandle:

@@ -73,8 +73,10 @@ def read_small(name: str, directory_fd: int) -> bytes:
     return raw
 
 
-def write_new(name: str, raw: bytes, directory_fd: int) -> None:
+def write_new(name: str, raw: bytes, directory_fd: int, *, like: os.stat_result | None = None) -> None:
     """Write a file that is not there yet, and fsync it. On failure it is gone again.
+
+    With ``like`` it belongs to whom that belongs to: what root makes in somebody's vault, who may mount it next time.
 
     Raises:
         OSError: EEXIST, ENOSPC, … of the backing store.
@@ -84,6 +86,8 @@ def write_new(name: str, raw: bytes, directory_fd: int) -> None:
     try:
         if os.write(fd, raw) != len(raw):
             raise OSError(errno.ENOSPC, "written in part only")
+        if like is not None and os.geteuid() == 0 and (like.st_uid, like.st_gid) != (0, 0):
+            os.fchown(fd, like.st_uid, like.st_gid)
         os.fsync(fd)
     except OSError:
         with contextlib.suppress(OSError):
@@ -105,10 +109,8 @@ def put_durably(
         OSError: of the backing store; nothing has changed.
     """
     temporary = temporary_name()
-    write_new(temporary, raw, directory_fd)
+    write_new(temporary, raw, directory_fd, like=like)
     try:
-        if like is not None:
-            give_to(like, temporary, directory_fd)
         if replace:
             os.rename(temporary, name, src_dir_fd=directory_fd, dst_dir_fd=directory_fd)
         else:
@@ -117,16 +119,6 @@ def put_durably(
         with contextlib.suppress(FileNotFoundError):
             os.unlink(temporary, dir_fd=directory_fd)
     sync_directory(directory_fd)
-
-
-def give_to(owner: os.stat_result, name: str, directory_fd: int) -> None:
-    """What root makes in somebody's vault belongs to whom it is to belong to, who may mount it next time.
-
-    Raises:
-        OSError: of the backing store.
-    """
-    if os.geteuid() == 0 and (owner.st_uid, owner.st_gid) != (0, 0):
-        os.chown(name, owner.st_uid, owner.st_gid, dir_fd=directory_fd, follow_symlinks=False)
 
 
 def for_reading(directory_fd: int) -> int:

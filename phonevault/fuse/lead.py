@@ -50,7 +50,7 @@ class Pulse(Protocol):
     """Who is told how much there is to do."""
 
     def tick(self, requests: int) -> None:
-        """:data:`TICK_S` or more has passed, and so many requests were taken in it."""
+        """Some time has passed, mostly :data:`TICK_S`, and so many requests were taken in it."""
 
     def pause(self) -> None:
         """Nobody watches for now."""

@@ -73,9 +73,15 @@ class Wakefulness:
 
     def _ask(self, hold: bool) -> None:
         with self._lock:
-            if self._fd is not None and hold is not self.holds:
+            if self._fd is None or hold is self.holds:
+                return
+            try:
                 os.write(self._fd, _VALUE.pack(self._latency_us if hold else _ANY_US))
                 self.holds = hold
+            except OSError as error:  # what only saves time must not end the mount
+                log.warning("processors are no longer kept awake: %s", error.strerror)
+                os.close(self._fd)
+                self._fd, self.holds = None, False
 
 
 def asleep() -> Wakefulness:

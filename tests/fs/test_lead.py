@@ -216,6 +216,15 @@ def test_a_real_processor_may_sleep_a_little(tmp_path: Path) -> None:
     assert _asked(device) == [2]
 
 
+def test_a_device_that_fails_ends_nothing(tmp_path: Path) -> None:
+    device, _ = _mock_device(tmp_path)
+    wakeful = Wakefulness(os.open(device, os.O_RDONLY), 0)  # to write there is EBADF
+    for _ in range(2):
+        wakeful.tick(BUSY_REQUESTS)
+        assert not wakeful.holds
+    wakeful.close()
+
+
 def test_without_the_right_to_it_processors_sleep(tmp_path: Path) -> None:
     wakeful = wakefulness(tmp_path / "missing", tmp_path)
     wakeful.tick(BUSY_REQUESTS)

@@ -312,18 +312,6 @@ def test_a_vault_that_takes_no_journal_is_told(tmp_path: Path) -> None:
     assert journal_in(None, AREA).safe
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="not applicable: only root can mount somebody else's vault")
-def test_a_journal_of_roots_belongs_to_whom_the_vault_belongs(tmp_path: Path) -> None:
-    os.chown(tmp_path, 65534, 65534)
-    journal = open_journal(tmp_path / "journal", AREA)
-    try:
-        left = [tmp_path / "journal", *(tmp_path / "journal").iterdir()]
-        assert [path.stat().st_uid for path in left] == [65534, 65534]
-        assert [path.stat().st_gid for path in left] == [65534, 65534]
-    finally:
-        journal.close()
-
-
 def test_a_journal_is_private_locked_and_reserved(tmp_path: Path) -> None:
     journal = open_journal(tmp_path / "journal", AREA)
     (path,) = (tmp_path / "journal").iterdir()

@@ -39,7 +39,7 @@ from support.direct_tree import DirectTree
 
 CHANGES = (
     "pwrite", "pwritev", "write", "rename", "replace", "unlink", "rmdir", "link", "symlink", "mkdir", "ftruncate", "fsync",
-    "fdatasync", "utime", "chmod", "fchmod", "chown", "setxattr", "removexattr",
+    "fdatasync", "utime", "chmod", "fchmod", "chown", "fchown", "setxattr", "removexattr",
 )  # fmt: skip
 OLD = 10**18
 CHUNK = 1 << 20

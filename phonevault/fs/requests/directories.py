@@ -75,6 +75,7 @@ class DirectoryOperations:
             self._dots(out, node, position, plus=plus)
         listing = self._listings.get(node.id)
         if listing is None or position == 0:
+            core.directory_id(node)  # that of an empty directory is looked at, too
             listing = self._keep(node, Listing(handle.fd))
         behind = listing.after(position)
         if behind:
