@@ -279,11 +279,13 @@ def without_its_sidecar(patch: pytest.MonkeyPatch) -> None:
             return False
         return exists(name, directory_fd)
 
-    def once(name: str, data: bytes, directory_fd: int, *, replace: bool) -> None:
+    def once(
+        name: str, data: bytes, directory_fd: int, *, replace: bool, like: os.stat_result | None = None
+    ) -> None:
         if made:
             raise OSError(errno.ENOSPC, "full")
         made.append(name)
-        put(name, data, directory_fd, replace=replace)
+        put(name, data, directory_fd, replace=replace, like=like)
 
     patch.setattr(sidecars, "exists", gone)
     patch.setattr(sidecars, "put_durably", once)
