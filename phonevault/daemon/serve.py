@@ -329,7 +329,7 @@ def _fuse_session(plan: MountPlan, filesystem: EncryptedFileSystem) -> Iterator[
     """Mount, serve, and take the mount away at the end if it is still there."""
     from phonevault.fuse.mount import MountOptions, mount, unmount
     from phonevault.fuse.session import Session
-    from phonevault.fuse.wakefulness import asleep, wakefulness
+    from phonevault.fuse.wakefulness import wakefulness
 
     options = MountOptions(
         str(plan.vault),
@@ -347,7 +347,7 @@ def _fuse_session(plan: MountPlan, filesystem: EncryptedFileSystem) -> Iterator[
                 descriptor,
                 filesystem.operations(),
                 mountpoint=plan.mountpoint,
-                wakefulness=asleep() if plan.save_power else wakefulness(),
+                wakefulness=None if plan.save_power else wakefulness(),
             )
             filesystem.beside(session.still)
             session.start()

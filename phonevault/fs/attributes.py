@@ -10,7 +10,7 @@ from phonevault.fs.format.links import target_size
 from phonevault.fuse import abi
 
 _BILLION = 1_000_000_000
-_KIND, _REGULAR = 0o170000, stat.S_IFREG
+_KIND = 0o170000
 _NO_ATTRIBUTES = bytes(abi.ATTR.size)
 
 
@@ -27,17 +27,12 @@ def pack(status: os.stat_result, layout: Layout) -> bytes:
     atime_s, atime_ns = divmod(status.st_atime_ns, _BILLION)
     mtime_s, mtime_ns = divmod(status.st_mtime_ns, _BILLION)
     ctime_s, ctime_ns = divmod(status.st_ctime_ns, _BILLION)
-    mode, nlink, uid, gid, rdev = (
-        status.st_mode,
-        status.st_nlink,
-        status.st_uid,
-        status.st_gid,
-        status.st_rdev,
-    )
-    size = layout.plain_size(status.st_size) if mode & _KIND == _REGULAR else plain_size(status, layout)
+    rdev = status.st_rdev
     return abi.ATTR.pack(
-        status.st_ino, size, status.st_blocks, atime_s, mtime_s, ctime_s, atime_ns, mtime_ns, ctime_ns,
-        mode, nlink, uid, gid, _kernel_device(rdev) if rdev else 0, 4096, 0,
+        status.st_ino, plain_size(status, layout), status.st_blocks,
+        atime_s, mtime_s, ctime_s, atime_ns, mtime_ns, ctime_ns,
+        status.st_mode, status.st_nlink, status.st_uid, status.st_gid, _kernel_device(rdev) if rdev else 0,
+        4096, 0,
     )  # fmt: skip
 
 

@@ -19,7 +19,7 @@ from phonevault.fs.small_files import for_reading
 _MASK = (1 << 62) - 1
 _FIRST = 3
 """Positions below are those of "." and ".."."""
-_REGULAR, _DIRECTORY, _LINK = (stat.S_IFMT(kind) >> 12 for kind in (stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK))
+_REGULAR, _DIRECTORY, _LINK = stat.S_IFREG >> 12, stat.S_IFDIR >> 12, stat.S_IFLNK >> 12
 
 
 def position_of(stored: str) -> int:

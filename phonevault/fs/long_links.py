@@ -18,7 +18,7 @@ from phonevault.fs.format.layout import OVERHEAD_BYTES
 from phonevault.fs.format.links import LongLink
 from phonevault.fs.keys import TreeKeys
 from phonevault.fs.nodes import Node, PathHandle
-from phonevault.fs.small_files import open_small, sync_directory, write_new
+from phonevault.fs.small_files import give_to_owner, open_small, sync_directory, write_new
 
 _DIRECTORY = os.O_PATH | os.O_NOFOLLOW | os.O_DIRECTORY | os.O_CLOEXEC
 _SIDECAR_MAX_BYTES = links.TARGET_MAX_BYTES + OVERHEAD_BYTES
@@ -51,7 +51,7 @@ class LongLinks:
         with self._directory(make=True) as fd:
             write_new(link.sidecar, keys.seal_long_target(link, target), fd)
             try:
-                _give_to_owner(fd, link.sidecar)
+                give_to_owner(fd, link.sidecar)
                 sync_directory(fd)
                 yield link.text
             except OSError:
@@ -135,13 +135,6 @@ class LongLinks:
                 raise
         with contextlib.suppress(FileExistsError):
             os.mkdir(links.DIRECTORY, 0o700, dir_fd=root_fd)
-            _give_to_owner(root_fd, links.DIRECTORY)
+            give_to_owner(root_fd, links.DIRECTORY)
             sync_directory(root_fd)
         return os.open(links.DIRECTORY, _DIRECTORY, dir_fd=root_fd)
-
-
-def _give_to_owner(directory_fd: int, name: str) -> None:
-    """What a daemon of root's makes beside the tree belongs to whom the directory belongs to, who may mount it next time."""
-    if os.geteuid() == 0:
-        owner = os.fstat(directory_fd)
-        os.chown(name, owner.st_uid, owner.st_gid, dir_fd=directory_fd, follow_symlinks=False)

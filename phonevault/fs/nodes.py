@@ -194,15 +194,12 @@ class NodeTable:
         with self.lock:
             node = self._told(status)
             if node.parent is not parent or node.stored != stored:
-                if node.parent is None:
-                    node.others = ()
-                    if node.handle is not None and not stat.S_ISDIR(node.mode):
-                        node.handle = None
-                elif stat.S_ISDIR(node.mode):
+                if stat.S_ISDIR(node.mode):
                     node.others = ()
                 else:
                     node.handle = None
-                    node.others = tuple(place for place in node.links if place != (parent, stored))
+                    if node.parent is not None:  # most are new
+                        node.others = tuple(place for place in node.links if place != (parent, stored))
                 # First: where it was seen last is where it is, whatever another host has renamed.
                 node.parent, node.stored = parent, stored
             node.told = True

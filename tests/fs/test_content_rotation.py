@@ -306,7 +306,7 @@ def test_what_root_rotates_stays_whose_it_is(pattern: World, place: Path) -> Non
         rotate_killed_at(world, number, after=False)
         with world.tree():
             pass
-        # A killed mount's journal is for whoever made it: its owner must be able to trust it (fs/recovery.py).
+        # A killed mount's journal stays root's: an owner of it could end a mount of root's by cutting it short.
         journal = world.vault / JOURNAL
         wrong = [
             path

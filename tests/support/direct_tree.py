@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 
 from cryptography.hazmat.primitives.ciphers.aead import AESSIV
@@ -125,27 +126,24 @@ class DirectTree:
         """One READDIR or READDIRPLUS: name, position and inode of each entry."""
         body = abi.READ_IN.pack(handle, position, READDIR_BYTES, 0, 0, 0, 0)
         reply = self.ask(Opcode.READDIRPLUS if plus else Opcode.READDIR, node, body)
-        found, place = [], 0
-        while place < len(reply):
-            place += abi.ENTRY_OUT_BYTES if plus else 0
-            inode, offset, length, _ = abi.DIRENT.unpack_from(reply, place)
-            place += abi.DIRENT.size
-            found.append((reply[place : place + length], offset, inode))
-            place += length + 7 & ~7
-        return [(name, offset, inode) for name, offset, inode in found]
+        return [(name, offset, inode) for name, offset, inode, _ in self._entries(reply, plus=plus)]
 
     def told_by_listing(self, node: int = 1) -> dict[bytes, int]:
         """READDIRPLUS from the beginning: the number told of each name; 0: nothing was told of it but the name."""
         body = abi.READ_IN.pack(self.opendir(node), 0, READDIR_BYTES, 0, 0, 0, 0)
-        reply, place, found = self.ask(Opcode.READDIRPLUS, node, body), 0, {}
+        entries = self._entries(self.ask(Opcode.READDIRPLUS, node, body), plus=True)
+        return {name: number for name, _, _, number in entries if name not in (b".", b"..")}
+
+    def _entries(self, reply: bytes, *, plus: bool) -> Iterator[tuple[bytes, int, int, int]]:
+        """Name, position, inode and, with ``plus``, the number told of each entry."""
+        place = 0
         while place < len(reply):
-            number = self.number(reply[place:])
-            place += abi.ENTRY_OUT_BYTES
-            length = abi.DIRENT.unpack_from(reply, place)[2]
+            number = self.number(reply[place:]) if plus else 0
+            place += abi.ENTRY_OUT_BYTES if plus else 0
+            inode, offset, length, _ = abi.DIRENT.unpack_from(reply, place)
             place += abi.DIRENT.size
-            found[reply[place : place + length]] = number
+            yield reply[place : place + length], offset, inode, number
             place += length + 7 & ~7
-        return {name: number for name, number in found.items() if name not in (b".", b"..")}
 
     def listing(self, node: int = 1) -> list[bytes]:
         """Every name but "." and ".."."""

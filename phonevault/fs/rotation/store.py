@@ -26,7 +26,7 @@ from phonevault.fs.format.rotation import (
     parse_border,
     parse_log,
 )
-from phonevault.fs.small_files import open_small, put_durably
+from phonevault.fs.small_files import give_to_owner, open_small, put_durably
 
 log = logging.getLogger(__name__)
 
@@ -224,13 +224,6 @@ def opened_store(vault: Path, key: Bytes) -> Iterator[RotationStore | None]:
         yield store
     finally:
         store.close()
-
-
-def give_to_owner(directory_fd: int, name: str) -> None:
-    """What root makes in a vault belongs to whom the folder belongs to, who may go on next time."""
-    if os.geteuid() == 0:
-        owner = os.fstat(directory_fd)
-        os.chown(name, owner.st_uid, owner.st_gid, dir_fd=directory_fd, follow_symlinks=False)
 
 
 def _made(vault: Path) -> int:
