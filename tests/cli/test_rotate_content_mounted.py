@@ -6,14 +6,23 @@ import os
 import random
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
 from support.computer import Computer, is_running, wait_until
 from support.needs import need_fuse
-from support.rotated_vault import by_code, fill, header_epochs, rotation, used_epochs, view, wait_for_rotation
+from support.programs import Programs
+from support.rotated_vault import (
+    by_code,
+    create_xts,
+    fill,
+    header_epochs,
+    rotation,
+    used_epochs,
+    view,
+    wait_for_rotation,
+)
 
 pytestmark = pytest.mark.mount
 
@@ -32,44 +41,18 @@ def rotate(computer: Computer, *options: object, code: int = 0) -> str:
     return done.stdout + done.stderr
 
 
-def create_xts(computer: Computer) -> None:
-    computer.vault = computer.root / "xts"
-    computer.code_file.unlink()
-    words = ("--no-phone", "--single-slot", "--recovery-file", computer.code_file, "--cipher", "aes-256-xts")
-    computer.run("create", computer.vault, *words)
-
-
-class Programs:
+class Users(Programs):
     """Write and sync, read back, move directories and files, make links and list, all the time."""
 
-    def __init__(self, place: Path) -> None:
-        self.place = place
-        self.problems: list[BaseException] = []
-        self.rounds = 0
-        self.acknowledged: dict[str, bytes] = {}
-        self._end = threading.Event()
-        work = (self._write, self._move, self._list, self._patch)
-        self._threads = [threading.Thread(target=self._guarded, args=(each,)) for each in work]
+    expected = (OSError, AssertionError)
+    files = 0
+    big = b""
 
-    def _guarded(self, work: Callable[[int], None]) -> None:
-        number = 0
-        try:
-            while not self._end.is_set():
-                work(number)
-                number += 1
-        except (OSError, AssertionError) as error:
-            self.problems.append(error)
+    def work(self) -> Sequence[Callable[[int], None]]:
+        return self._write, self._move, self._list, self._patch
 
     def _write(self, number: int) -> None:
-        name, data = f"w{number % 30}", random.Random(number).randbytes(number * 731 % 30_000)
-        self.acknowledged.pop(name, None)
-        with (self.place / name).open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        self.acknowledged[name] = data
-        assert (self.place / name).read_bytes() == data
-        self.rounds = number
+        self.put(number, f"w{number % 30}", random.Random(number).randbytes(number * 731 % 30_000))
 
     def _move(self, number: int) -> None:
         here, there = self.place / f"m{number % 3}", self.place / f"d{number % 7}" / ("moved" * 40)
@@ -101,22 +84,13 @@ class Programs:
         finally:
             os.close(fd)
 
-    files = 0
-    big = b""
-
     def files_in(self, directory: int) -> int:
         return len(range(directory, self.files, 7))
 
     @contextmanager
     def at_work(self) -> Iterator[None]:
-        for thread in self._threads:
-            thread.start()
-        try:
+        with super().at_work():
             yield
-        finally:
-            self._end.set()
-            for thread in self._threads:
-                thread.join()
         if self.problems:
             raise self.problems[0]
 
@@ -148,7 +122,7 @@ def test_everything_is_encrypted_anew_under_programs_at_work(computer: Computer,
         create_xts(computer)
     before, big = furnish(computer, 300)
     computer.mount(*by_code(computer))
-    programs = Programs(computer.place)
+    programs = Users(computer.place)
     programs.files, programs.big = 300, big
     held = (computer.place / "d1" / "file 8").open("r+b")
     gone = (computer.place / "gone").open("w+b")
@@ -168,8 +142,7 @@ def test_everything_is_encrypted_anew_under_programs_at_work(computer: Computer,
     assert held.read() == random.Random(8).randbytes(8 * 37)
     held.close()
     gone.close()
-    for name, data in programs.acknowledged.items():
-        assert (computer.place / name).read_bytes() == data
+    programs.check()
     assert (computer.place / "big").read_bytes() == big
     assert os.readlink(computer.place / "long link") == "x/" * 1950
     assert os.getxattr(computer.place / "d1", "user.colour") == b"red"

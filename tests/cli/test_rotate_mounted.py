@@ -7,10 +7,8 @@ import os
 import random
 import signal
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +16,10 @@ import pytest
 from support.computer import Computer, wait_until
 from support.memory_scan import scan
 from support.needs import need_fuse, need_root
+from support.programs import Programs
 from support.rotated_vault import (
     by_code,
+    create_xts,
     fill,
     header_epochs,
     rotation,
@@ -55,39 +55,14 @@ def rotate_to_the_middle(computer: Computer) -> None:
     assert used_epochs(computer) == {1, 2}
 
 
-class Users:
-    """Programs at work in the folder: a writer that keeps what was acknowledged, a reader, one that moves and links."""
+class Users(Programs):
+    """A writer that keeps what was acknowledged, and one that moves and links. A lock, or the daemon's death, is expected by some tests."""
 
-    def __init__(self, place: Path) -> None:
-        self.place = place
-        self.acknowledged: dict[str, bytes] = {}
-        self.problems: list[BaseException] = []
-        self.rounds = 0
-        self._end = threading.Event()
-        self._threads = [
-            threading.Thread(target=self._guarded, args=(work,)) for work in (self._write, self._move)
-        ]
-
-    def _guarded(self, work: Callable[[int], None]) -> None:
-        number = 0
-        try:
-            while not self._end.is_set():
-                work(number)
-                number += 1
-        except OSError as error:  # a lock, or the death of the daemon: expected by some tests only
-            self.problems.append(error)
+    def work(self) -> Sequence[Callable[[int], None]]:
+        return self._write, self._move
 
     def _write(self, number: int) -> None:
-        name, data = f"w{number % 40}", random.Random(number).randbytes(1 + number * 331 % 20_000)
-        self.acknowledged.pop(name, None)
-        with (self.place / name).open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        self.acknowledged[name] = data
-        with (self.place / name).open("rb") as file:
-            assert file.read() == data
-        self.rounds = number
+        self.put(number, f"w{number % 40}", random.Random(number).randbytes(1 + number * 331 % 20_000))
 
     def _move(self, number: int) -> None:
         here, there = self.place / f"m{number % 5}", self.place / f"d{number % 7}" / "moved"
@@ -98,38 +73,12 @@ class Users:
         assert here.read_bytes() == b"%d" % number
         here.unlink()
 
-    @contextmanager
-    def at_work(self) -> Iterator[None]:
-        for thread in self._threads:
-            thread.start()
-        try:
-            yield
-        finally:
-            self._end.set()
-            for thread in self._threads:
-                thread.join()
-
-    def check(self) -> None:
-        for name, data in self.acknowledged.items():
-            assert (self.place / name).read_bytes() == data, name
-
 
 @pytest.mark.parametrize("cipher", ["aes-256-gcm", "aes-256-xts"])
 @pytest.mark.anyone
 def test_keys_are_rotated_under_programs_at_work(computer: Computer, cipher: str) -> None:
     if cipher == "aes-256-xts":
-        computer.vault = computer.root / "xts"
-        computer.code_file.unlink()
-        computer.run(
-            "create",
-            computer.vault,
-            "--no-phone",
-            "--single-slot",
-            "--recovery-file",
-            computer.code_file,
-            "--cipher",
-            cipher,
-        )
+        create_xts(computer)
     fill(computer, 200)
     before = view(computer)
     computer.mount(*by_code(computer))

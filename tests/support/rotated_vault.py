@@ -16,6 +16,14 @@ def by_code(computer: Computer) -> tuple[object, ...]:
     return ("--recovery-file", computer.code_file)
 
 
+def create_xts(computer: Computer) -> None:
+    """A second, empty vault under AES-XTS takes the place of the computer's."""
+    computer.vault = computer.root / "xts"
+    computer.code_file.unlink()
+    words = ("--no-phone", "--single-slot", "--recovery-file", computer.code_file, "--cipher", "aes-256-xts")
+    computer.run("create", computer.vault, *words)
+
+
 def fill(computer: Computer, files: int) -> None:
     """A tree with hard links, holes, a long name, a link, old times."""
     computer.mount(*by_code(computer))
