@@ -7,6 +7,7 @@ import os
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from phonevault.fs.contents.block_run import SHORTEST, block_run
 from phonevault.fs.contents.sparse_file import SparseFile
 from phonevault.fs.format.file_header import CIPHER_GCM, FileHeader
 from phonevault.fs.format.layout import NONCE_BYTES, OVERHEAD_BYTES
@@ -14,6 +15,7 @@ from phonevault.fs.keys import TreeKeys
 
 _END_BIT = 1
 _NO_NONCE = bytes(NONCE_BYTES)
+_WITHOUT_END_BIT = bytes(value & ~_END_BIT for value in range(256))
 
 
 class GcmFile(SparseFile):
@@ -61,14 +63,18 @@ class GcmFile(SparseFile):
     ) -> None:
         """Decrypt blocks ``first`` … ``last`` into ``plain``, one behind the other."""
         _, header = self._ciphers(keys)
-        aead, file_id = self._sealing(keys, first)
-        border = self._older.first if self._older is not None else 0
         layout = self._layout
         block_size, cipher_block = layout.block_size, layout.cipher_block
+        aead, file_id = self._sealing(keys, first)
+        border = self._older.first if self._older is not None else 0
         got = os.preadv(self.fd, [cipher[: (last - first + 1) * cipher_block]], layout.offset_of(first))
         end_block = (total - 1) // block_size
-        decrypt, place = aead.decrypt_into, 0
-        for block in range(first, last + 1):
+        whole = 0
+        if self._older is None and not header.sparse:
+            count = min(last + 1 - first, end_block - first, got // cipher_block)
+            whole = self._open_run(aead, file_id, first, count, cipher, plain)
+        decrypt, place = aead.decrypt_into, whole * block_size
+        for block in range(first + whole, last + 1):
             if block == border and border:
                 aead, file_id = self._sealing(keys, block)
                 decrypt = aead.decrypt_into
@@ -90,6 +96,22 @@ class GcmFile(SparseFile):
             except InvalidTag:
                 raise self._damage(block, "does not open") from None
 
+    def _open_run(
+        self, aead: AESGCM, file_id: bytes, first: int, count: int, cipher: memoryview, plain: memoryview
+    ) -> int:
+        """Decrypt blocks that were read, if all of them are whole ones: no holes, and none the last of the file.
+
+        Returns:
+            How many are decrypted; none, if one of them does not open: which, the caller finds.
+        """
+        if count < SHORTEST:
+            return 0
+        try:
+            block_run(cipher, plain, self._layout).open(aead, file_id, first, count)
+        except InvalidTag:
+            return 0
+        return count
+
     def _write(
         self, keys: TreeKeys, offset: int, data: memoryview, cipher: memoryview, plain: memoryview
     ) -> None:
@@ -104,11 +126,19 @@ class GcmFile(SparseFile):
         aead, file_id = self._sealing(keys, first)
         border = self._older.first if self._older is not None else 0
         end_block = (new_total - 1) // block_size
-        nonces = memoryview(os.urandom(NONCE_BYTES * (last - first + 1)))
+        # Nonce rule: 95 random bits under the file's own key; the lowest bit of the first byte is the end bit.
+        nonces = bytearray(os.urandom(NONCE_BYTES * (last - first + 1)))
+        nonces[::NONCE_BYTES] = nonces[::NONCE_BYTES].translate(_WITHOUT_END_BIT)
         position = len(prefix)
         cipher[:position] = prefix
         encrypt = aead.encrypt_into
-        for block in range(first, last + 1):
+        whole = min(end // block_size, end_block) - first
+        if whole < SHORTEST or position or offset % block_size or self._older is not None:
+            whole = 0
+        else:
+            block_run(cipher, plain, layout).seal(aead, file_id, first, whole, data, nonces)
+            position = whole * layout.cipher_block
+        for block in range(first + whole, last + 1):
             if block == border and border:
                 aead, file_id = self._sealing(keys, block)
                 encrypt = aead.encrypt_into
@@ -118,10 +148,9 @@ class GcmFile(SparseFile):
                 source = data[begin - offset : stop - offset]
             else:
                 source = self._merge(keys, block, stop, total, offset, data, cipher[position:], plain)
-            # Nonce rule: 95 random bits under the file's own key; the lowest bit of the first byte is the end bit.
             number = (block - first) * NONCE_BYTES
-            nonce = bytearray(nonces[number : number + NONCE_BYTES])
-            nonce[0] = nonce[0] & ~_END_BIT | (block == end_block)
+            nonce = nonces[number : number + NONCE_BYTES]
+            nonce[0] |= block == end_block
             cipher[position : position + NONCE_BYTES] = nonce
             position += NONCE_BYTES
             sealed = stop - begin + OVERHEAD_BYTES - NONCE_BYTES
