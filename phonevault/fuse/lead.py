@@ -7,14 +7,16 @@ disk, an fsync), as Go's ``sysmon`` retakes a processor from a thread that is st
 
 from __future__ import annotations
 
-import contextlib
 import threading
 from collections.abc import Callable
 from typing import Protocol
 
+from phonevault.fuse.bell import Bell
+
 TICK_S = 0.004
 """How long a request may take before another worker leads."""
-_QUIET_TICKS = 25
+_QUIET_TICKS = 6
+"""After so many without a request nobody watches."""
 
 
 class Member:
@@ -29,21 +31,19 @@ class Member:
     __slots__ = ("_bell", "busy", "errand", "leads", "served")
 
     def __init__(self) -> None:
-        self._bell = threading.Lock()
-        self._bell.acquire()
+        self._bell = Bell()
         self.errand: Callable[[], object] | None = None
         self.leads = False
         self.busy = False
         self.served = 0
 
-    def ring(self) -> None:
+    def ring(self, after_s: float = 0) -> None:
         """Wake it, if it is parked; else it does not sleep the next time."""
-        with contextlib.suppress(RuntimeError):  # rung already
-            self._bell.release()
+        self._bell.ring(after_s)
 
     def sleep(self, timeout_s: float | None) -> None:
         """Until it is rung."""
-        self._bell.acquire(timeout=-1 if timeout_s is None else timeout_s)
+        self._bell.sleep(timeout_s)
 
 
 class Pulse(Protocol):
@@ -115,11 +115,11 @@ class Lead:
         return True
 
     def rouse(self) -> None:
-        """Something happens: watch again."""
+        """Something happens: watch again. Not at once: two threads that start together keep the interpreter's lock from each other."""
         with self._lock:
             self.asleep = False
             if self._parked:
-                self._parked[0].ring()
+                self._parked[0].ring(TICK_S)
 
     def send(self, member: Member, errand: Callable[[], object]) -> None:
         """Let a parked worker do something; one that is not parked does not hear it before it is."""
