@@ -9,8 +9,8 @@ import select
 from struct import Struct
 
 _libc = ctypes.CDLL(None, use_errno=True)
-_ITIMERSPEC = Struct("@qlql")
-"""Interval, then time until it expires: seconds and nanoseconds each (time_t is 64 bits long wherever a long is)."""
+_ITIMERSPEC = Struct("@llll")
+"""Interval, then time until it expires: seconds and nanoseconds each, in the C library's older form where a long has 32 bits."""
 _CLOCK_MONOTONIC = 1
 _TFD_NONBLOCK, _TFD_CLOEXEC = os.O_NONBLOCK, os.O_CLOEXEC
 _BILLION = 1_000_000_000
@@ -28,8 +28,7 @@ class Bell:
     def __init__(self) -> None:
         self._fd = _libc.timerfd_create(_CLOCK_MONOTONIC, _TFD_NONBLOCK | _TFD_CLOEXEC)
         if self._fd < 0:
-            number = ctypes.get_errno()
-            raise OSError(number, os.strerror(number))
+            raise _last_error()
         self._poll = select.poll()
         self._poll.register(self._fd, select.POLLIN)
 
@@ -38,12 +37,22 @@ class Bell:
             os.close(self._fd)
 
     def ring(self, after_s: float = 0) -> None:
-        """Wake who sleeps, after so many seconds. The last ring counts: it takes back one that is still to come."""
+        """Wake who sleeps, after so many seconds. The last ring counts: it takes back one that is still to come.
+
+        Raises:
+            OSError: the kernel refused.
+        """
         nanoseconds = max(1, int(after_s * _BILLION))
-        _libc.timerfd_settime(self._fd, 0, _ITIMERSPEC.pack(0, 0, *divmod(nanoseconds, _BILLION)), None)
+        if _libc.timerfd_settime(self._fd, 0, _ITIMERSPEC.pack(0, 0, *divmod(nanoseconds, _BILLION)), None):
+            raise _last_error()  # never seen: a ring that is lost would be a thread that sleeps for ever
 
     def sleep(self, timeout_s: float | None) -> None:
         """Until it is rung, or so many seconds (in steps of a millisecond) have passed."""
         if self._poll.poll(None if timeout_s is None else timeout_s * 1000):
             with contextlib.suppress(BlockingIOError):  # somebody has just wound it up anew
                 os.read(self._fd, 8)
+
+
+def _last_error() -> OSError:
+    number = ctypes.get_errno()
+    return OSError(number, os.strerror(number))

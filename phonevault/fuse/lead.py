@@ -14,7 +14,7 @@ from typing import Protocol
 from phonevault.fuse.bell import Bell
 
 TICK_S = 0.004
-"""How long a request may take before another worker leads."""
+"""How long a request may take before another worker leads; twice that for the first one after a pause."""
 _QUIET_TICKS = 6
 """After so many without a request nobody watches."""
 

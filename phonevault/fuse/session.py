@@ -375,10 +375,12 @@ class Session:
         if not waiting:
             return
         request = Request(self._operations.scratch_bytes)
-        for message in waiting:
-            parse(memoryview(message), request)
-            self._take_up(request)
-        request.wipe_scratch()
+        try:
+            for message in waiting:
+                parse(memoryview(message), request)
+                self._take_up(request)
+        finally:
+            request.wipe_scratch()
 
     def _take_up(self, request: Request) -> None:
         """A request that waited, under the mode that holds now."""

@@ -63,6 +63,13 @@ def test_more_than_fits_is_refused_and_not_left_out() -> None:
         run.open(aead, FILE_ID, 0, 4)
 
 
+def test_blocks_that_are_not_given_are_refused_and_not_left_as_they_were() -> None:
+    run = BlockRun(*_buffers(4), LAYOUT)
+    for blocks, nonces in ((3, 4), (4, 3)):
+        with pytest.raises(ValueError, match="fewer"):
+            run.seal(AESGCM(bytes(32)), FILE_ID, 0, 4, memoryview(bytes(blocks * BLOCK)), _nonces(nonces))
+
+
 def test_slices_are_those_of_the_buffers_given() -> None:
     first, second = _buffers(4), _buffers(4)
     run = block_run(*first, LAYOUT)

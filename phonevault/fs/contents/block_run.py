@@ -70,9 +70,11 @@ class BlockRun:
             nonces: for each block its own, never used before under this key.
 
         Raises:
-            ValueError: so many do not fit.
+            ValueError: so many do not fit, or are not given.
         """
         self._check_room(count)
+        if len(data) < count * self.block_size or len(nonces) < count * NONCE_BYTES:
+            raise ValueError("fewer blocks or nonces than are to be sealed")
         for block in range(count):
             self._nonces[block][:] = nonces[block * NONCE_BYTES : (block + 1) * NONCE_BYTES]
         blocks = _cut(data[: count * self.block_size], self.block_size)
