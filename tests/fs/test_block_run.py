@@ -42,6 +42,19 @@ def test_each_block_is_sealed_under_its_number_and_its_own_nonce() -> None:
         assert opened == data[block * BLOCK : (block + 1) * BLOCK]
 
 
+def test_blocks_may_stand_behind_a_header() -> None:
+    aead, data = AESGCM(bytes(32)), os.urandom(3 * BLOCK)
+    cipher, plain = _buffers(4)
+    cipher[:128] = b"h" * 128
+    BlockRun(cipher, plain, LAYOUT, 128).seal(aead, FILE_ID, 0, 3, memoryview(data), _nonces(3))
+    assert bytes(cipher[:128]) == b"h" * 128
+    behind, _ = _buffers(3)
+    behind[:] = cipher[128 : 128 + len(behind)]
+    run = BlockRun(behind, plain, LAYOUT)
+    run.open(aead, FILE_ID, 0, 3)
+    assert bytes(plain[: 3 * BLOCK]) == data
+
+
 def test_what_was_sealed_opens_only_where_it_was() -> None:
     aead, data = AESGCM(bytes(32)), os.urandom(5 * BLOCK)
     cipher, plain = _buffers(6)
@@ -77,6 +90,9 @@ def test_slices_are_those_of_the_buffers_given() -> None:
     assert block_run(*second, LAYOUT).cipher is second[0]
     assert block_run(first[0], second[1], LAYOUT).plain is second[1]
     assert block_run(first[0], second[1], Layout(2 * BLOCK)).block_size == 2 * BLOCK
+    run = block_run(*second, LAYOUT)
+    assert block_run(*second, LAYOUT, 128) is not run
+    assert block_run(*second, LAYOUT) is run
     elsewhere: list[BlockRun] = []
     here = block_run(*first, LAYOUT)
     thread = threading.Thread(target=lambda: elsewhere.append(block_run(*first, LAYOUT)))

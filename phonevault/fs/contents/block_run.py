@@ -18,12 +18,13 @@ SHORTEST = 4
 
 
 class BlockRun:
-    """Slices of two buffers, one each for every block that fits, both from the buffer's beginning.
+    """Slices of two buffers, one each for every block that fits.
 
     Args:
         cipher: ciphertext: of each block its nonce, then the encrypted block and its tag.
         plain: plaintext, the blocks one behind the other.
         layout: their sizes.
+        begin: where the first block stands in the ciphertext buffer.
 
     Attributes:
         cipher: as given.
@@ -31,16 +32,16 @@ class BlockRun:
         block_size: plaintext bytes of a block.
     """
 
-    def __init__(self, cipher: memoryview, plain: memoryview, layout: Layout) -> None:
+    def __init__(self, cipher: memoryview, plain: memoryview, layout: Layout, begin: int = 0) -> None:
         self.cipher, self.plain, self.block_size = cipher, plain, layout.block_size
         step = layout.cipher_block
-        starts = range(0, len(cipher) - step + 1, step)
+        starts = range(begin, len(cipher) - step + 1, step)
         self._nonces = [cipher[start : start + NONCE_BYTES] for start in starts]
         self._sealed = [cipher[start + NONCE_BYTES : start + step] for start in starts]
         self._plain = _cut(plain, self.block_size)
 
     def open(self, aead: AESGCM, file_id: bytes, first: int, count: int) -> None:
-        """Decrypt the ``count`` blocks at the beginning of the ciphertext buffer to the beginning of the other.
+        """Decrypt the first ``count`` blocks.
 
         Args:
             aead: the file's cipher.
@@ -59,7 +60,7 @@ class BlockRun:
     def seal(
         self, aead: AESGCM, file_id: bytes, first: int, count: int, data: memoryview, nonces: bytearray
     ) -> None:
-        """Encrypt the ``count`` blocks at the beginning of ``data`` into the ciphertext buffer.
+        """Encrypt the ``count`` blocks at the beginning of ``data`` into the first ones of the ciphertext buffer.
 
         Args:
             aead: the file's cipher.
@@ -87,22 +88,30 @@ class BlockRun:
 
 
 class _Latest(threading.local):
-    run: BlockRun | None = None
+    def __init__(self) -> None:
+        self.runs: dict[int, BlockRun] = {}
 
 
 _latest = _Latest()
 
 
-def block_run(cipher: memoryview, plain: memoryview, layout: Layout) -> BlockRun:
-    """The slices of these buffers: those of the last call, where a thread works on with the same."""
-    run = _latest.run
+def block_run(cipher: memoryview, plain: memoryview, layout: Layout, begin: int = 0) -> BlockRun:
+    """The slices of these buffers: those of an earlier call, where a thread works on with the same.
+
+    Args:
+        cipher: as of :class:`BlockRun`.
+        plain: as of :class:`BlockRun`.
+        layout: as of :class:`BlockRun`.
+        begin: where the first block stands in the ciphertext buffer.
+    """
+    run = _latest.runs.get(begin)
     if (
         run is None
         or run.cipher is not cipher
         or run.plain is not plain
         or run.block_size != layout.block_size
     ):
-        run = _latest.run = BlockRun(cipher, plain, layout)
+        run = _latest.runs[begin] = BlockRun(cipher, plain, layout, begin)
     return run
 
 

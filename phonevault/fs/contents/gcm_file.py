@@ -133,11 +133,11 @@ class GcmFile(SparseFile):
         cipher[:position] = prefix
         encrypt = aead.encrypt_into
         whole = min(end // block_size, end_block) - first
-        if whole < SHORTEST or position or offset % block_size or self._older is not None:
+        if whole < SHORTEST or offset % block_size or self._older is not None:
             whole = 0
         else:
-            block_run(cipher, plain, layout).seal(aead, file_id, first, whole, data, nonces)
-            position = whole * layout.cipher_block
+            block_run(cipher, plain, layout, position).seal(aead, file_id, first, whole, data, nonces)
+            position += whole * layout.cipher_block
         for block in range(first + whole, last + 1):
             if block == border and border:
                 aead, file_id = self._sealing(keys, block)
