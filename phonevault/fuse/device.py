@@ -14,6 +14,7 @@ from phonevault.fuse.request import Request
 
 _OUT = abi.OUT_HEADER.pack
 _OUT_BYTES = abi.OUT_HEADER.size
+_IN = abi.IN_HEADER.unpack_from
 _IN_BYTES = abi.IN_HEADER.size
 _GONE = (errno.ENODEV, errno.ECONNABORTED, errno.EBADF)
 
@@ -64,20 +65,26 @@ class Device:
             self._patience.paid()
         if count < _IN_BYTES:
             return False
-        buffer = vector[0]
-        parse(buffer[:count], request)
+        parse(vector[0], count, request)
         return True
 
     def reply(self, unique: int, body: bytes | memoryview | Sequence[bytes | memoryview]) -> None:
         """Answer a request with success."""
         if isinstance(body, (bytes, memoryview)):
-            self._write([_OUT(_OUT_BYTES + len(body), 0, unique), body])
-            return
-        self._write([_OUT(_OUT_BYTES + sum(map(len, body)), 0, unique), *body])
+            buffers = [_OUT(_OUT_BYTES + len(body), 0, unique), body]
+        else:
+            buffers = [_OUT(_OUT_BYTES + sum(map(len, body)), 0, unique), *body]
+        try:
+            os.writev(self.fd, buffers)
+        except OSError as error:
+            _unless_nobody_waits(error)
 
     def reply_error(self, unique: int, number: int) -> None:
         """Answer a request with an errno (a positive number)."""
-        self._write([_OUT(_OUT_BYTES, -number, unique)])
+        try:
+            os.write(self.fd, _OUT(_OUT_BYTES, -number, unique))
+        except OSError as error:
+            _unless_nobody_waits(error)
 
     def notify(self, code: int, body: bytes) -> None:
         """Send a notification.
@@ -87,13 +94,11 @@ class Device:
         """
         os.writev(self.fd, [_OUT(_OUT_BYTES + len(body), code, 0), body])
 
-    def _write(self, buffers: list[bytes | memoryview]) -> None:
-        try:
-            os.writev(self.fd, buffers)
-        except OSError as error:
-            # ENOENT: the caller was killed meanwhile, nobody waits for this answer.
-            if error.errno not in (errno.ENOENT, *_GONE):
-                raise
+
+def _unless_nobody_waits(error: OSError) -> None:
+    # ENOENT: the caller was killed meanwhile, nobody waits for this answer.
+    if error.errno not in (errno.ENOENT, *_GONE):
+        raise error
 
 
 def message_of(request: Request) -> bytes:
@@ -105,8 +110,8 @@ def message_of(request: Request) -> bytes:
     return header + request.body
 
 
-def parse(message: memoryview, request: Request) -> None:
-    """Fill ``request`` from one message of the kernel (``fuse_in_header`` and body)."""
+def parse(buffer: memoryview, count: int, request: Request) -> None:
+    """Fill ``request`` from one message of the kernel (``fuse_in_header`` and body), the first ``count`` bytes of a buffer."""
     (
         _,
         request.opcode,
@@ -117,6 +122,5 @@ def parse(message: memoryview, request: Request) -> None:
         request.pid,
         extensions,
         _,
-    ) = abi.IN_HEADER.unpack_from(message)
-    end = len(message) - 8 * extensions
-    request.body = message[_IN_BYTES:end]
+    ) = _IN(buffer)
+    request.body = buffer[_IN_BYTES : count - 8 * extensions]

@@ -53,7 +53,7 @@ class Flusher:
     def _run(self) -> None:
         request = Request(0)
         while (message := self._waiting.get()) is not None:
-            parse(memoryview(message), request)
+            parse(memoryview(message), len(message), request)
             try:
                 request.flushed = self._flush(request.nodeid)
                 self._serve(request)
