@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmark import daemons, plot, ratios, results
+from benchmark import daemons, fresh_memory, plot, ratios, results
 from benchmark.grid import Grid
 from benchmark.systems import System
 from benchmark.workloads import Plan, Workload
@@ -38,6 +38,7 @@ def compare(
     console = results.console()
     kinds = installed(candidates, arguments.systems)
     measured = Measured.of(chosen, kinds)
+    fresh_memory.use_up()
     with working_directory(arguments.base) as here:
         plan = planned(here)
         console.print(

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from benchmark import big_tree, cells, comparison, curves, peers, ratios, results, sizes
+from benchmark import big_tree, cells, comparison, curves, fresh_memory, peers, ratios, results, sizes
 from benchmark.cells import Limits, Part
 from benchmark.grid import Grid, number
 from benchmark.systems import System
@@ -21,6 +21,7 @@ def run(arguments: argparse.Namespace) -> int:
     console = results.console()
     limits = Limits(arguments.rounds, arguments.cell_s, ONCE_S, arguments.part_minutes * 60)
     found: dict[str, Any] = {"parts": {}}
+    fresh_memory.use_up()
     with comparison.working_directory(arguments.base) as here:
         for name in arguments.part or PARTS:
             kinds = comparison.installed(_candidates(name, arguments.systems), arguments.systems)
