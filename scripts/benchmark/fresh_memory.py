@@ -12,7 +12,7 @@ _FLAGS = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | mmap.MAP_POPULATE
 
 
 def use_up() -> int:
-    """Touch most of the free memory once, and let it go: after this whoever is measured first pays no more than the others.
+    """Touch most of the free memory once, and let it go: whoever is measured first then pays no more than the others.
 
     Returns:
         How much was touched, in bytes.
