@@ -97,7 +97,7 @@ def seconds(cost: Cost) -> float:
 
 def spare_memory_kib() -> int:
     """Return how much memory a derivation may use: a quarter of all, half of what is free, half of a control group's limit."""
-    found = [MOST_MEMORY_KIB, *(limit // 2048 for limit in _cgroup_limits())]
+    found = [MOST_MEMORY_KIB, *(limit // 2048 for limit in cgroup_limits())]
     with contextlib.suppress(OSError, ValueError, IndexError):
         for line in _MEMINFO.read_text("ascii").splitlines():
             name, _, rest = line.partition(":")
@@ -107,7 +107,7 @@ def spare_memory_kib() -> int:
     return min(found)
 
 
-def _cgroup_limits() -> list[int]:
+def cgroup_limits() -> list[int]:
     """Bytes: `memory.max` of this process's control group (version 2) and of those above it."""
     limits: list[int] = []
     with contextlib.suppress(OSError, ValueError):

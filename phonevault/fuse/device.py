@@ -71,20 +71,13 @@ class Device:
     def reply(self, unique: int, body: bytes | memoryview | Sequence[bytes | memoryview]) -> None:
         """Answer a request with success."""
         if isinstance(body, (bytes, memoryview)):
-            buffers = [_OUT(_OUT_BYTES + len(body), 0, unique), body]
-        else:
-            buffers = [_OUT(_OUT_BYTES + sum(map(len, body)), 0, unique), *body]
-        try:
-            os.writev(self.fd, buffers)
-        except OSError as error:
-            _unless_nobody_waits(error)
+            self._write([_OUT(_OUT_BYTES + len(body), 0, unique), body])
+            return
+        self._write([_OUT(_OUT_BYTES + sum(map(len, body)), 0, unique), *body])
 
     def reply_error(self, unique: int, number: int) -> None:
         """Answer a request with an errno (a positive number)."""
-        try:
-            os.write(self.fd, _OUT(_OUT_BYTES, -number, unique))
-        except OSError as error:
-            _unless_nobody_waits(error)
+        self._write([_OUT(_OUT_BYTES, -number, unique)])
 
     def notify(self, code: int, body: bytes) -> None:
         """Send a notification.
@@ -94,11 +87,13 @@ class Device:
         """
         os.writev(self.fd, [_OUT(_OUT_BYTES + len(body), code, 0), body])
 
-
-def _unless_nobody_waits(error: OSError) -> None:
-    # ENOENT: the caller was killed meanwhile, nobody waits for this answer.
-    if error.errno not in (errno.ENOENT, *_GONE):
-        raise error
+    def _write(self, buffers: list[bytes | memoryview]) -> None:
+        try:
+            os.writev(self.fd, buffers)
+        except OSError as error:
+            # ENOENT: the caller was killed meanwhile, nobody waits for this answer.
+            if error.errno not in (errno.ENOENT, *_GONE):
+                raise
 
 
 def message_of(request: Request) -> bytes:

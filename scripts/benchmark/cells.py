@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 
-from benchmark import comparison
+from benchmark import comparison, daemons
 from benchmark.systems import System
 
 
@@ -206,13 +206,10 @@ def _lacks_room(where: Path, needed_bytes: int) -> str:
         return "no room"
     # The file itself and the kernel's pages of it; a disk takes the file elsewhere, and pages can be dropped.
     in_memory = where.is_relative_to(comparison.SHARED_MEMORY)
-    if in_memory and needed_bytes and _available_memory_bytes() < needed_bytes * 2:
+    if (
+        in_memory
+        and needed_bytes
+        and daemons.field(Path("/proc/meminfo"), "MemAvailable") * 1024 < needed_bytes * 2
+    ):
         return "no memory"
     return ""
-
-
-def _available_memory_bytes() -> int:
-    for line in Path("/proc/meminfo").read_text().splitlines():
-        if line.startswith("MemAvailable:"):
-            return int(line.split()[1]) * 1024
-    return 0

@@ -37,7 +37,7 @@ def switches(processes: list[int]) -> int:
     total = 0
     for number in processes:
         for status in Path(f"/proc/{number}/task").glob("*/status"):
-            total += _field(status, "voluntary_ctxt_switches")
+            total += field(status, "voluntary_ctxt_switches")
     return total
 
 
@@ -64,18 +64,18 @@ def memory(processes: list[int]) -> Memory:
     """Together."""
     proc = [Path(f"/proc/{number}") for number in processes]
     return Memory(
-        rss=sum(_field(each / "status", "VmRSS") for each in proc) / 1024,
-        pss=sum(_field(each / "smaps_rollup", "Pss") for each in proc) / 1024,
+        rss=sum(field(each / "status", "VmRSS") for each in proc) / 1024,
+        pss=sum(field(each / "smaps_rollup", "Pss") for each in proc) / 1024,
         peak=peak_mib(processes),
     )
 
 
 def peak_mib(processes: list[int]) -> float:
     """The most memory that they have held at a time (VmHWM), in MiB."""
-    return sum(_field(Path(f"/proc/{number}/status"), "VmHWM") for number in processes) / 1024
+    return sum(field(Path(f"/proc/{number}/status"), "VmHWM") for number in processes) / 1024
 
 
-def _field(path: Path, name: str) -> int:
+def field(path: Path, name: str) -> int:
     """A number in a file of lines "name: number"; 0 where there is none, or the process is gone."""
     with contextlib.suppress(OSError):
         for line in path.read_text().splitlines():

@@ -63,10 +63,10 @@ class GcmFile(SparseFile):
     ) -> None:
         """Decrypt blocks ``first`` … ``last`` into ``plain``, one behind the other."""
         _, header = self._ciphers(keys)
-        layout = self._layout
-        block_size, cipher_block = layout.block_size, layout.cipher_block
         aead, file_id = self._sealing(keys, first)
         border = self._older.first if self._older is not None else 0
+        layout = self._layout
+        block_size, cipher_block = layout.block_size, layout.cipher_block
         got = os.preadv(self.fd, [cipher[: (last - first + 1) * cipher_block]], layout.offset_of(first))
         end_block = (total - 1) // block_size
         whole = 0
