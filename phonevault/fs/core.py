@@ -12,8 +12,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
-from cryptography.hazmat.primitives.ciphers.aead import AESSIV
-
 from keyslots.memory import scrub_stack
 from phonevault.fs import attributes, directory_ids
 from phonevault.fs.contents.gcm_file import GcmFile
@@ -75,7 +73,6 @@ class Core:
         self._swap = threading.Lock()
         self.on_renamed: Callable[[Node, Mapping[str, str]], None] = lambda directory, names: None
         """Told of entries that got another stored name, in the same place of their directory's order."""
-        self._last_name: tuple[AESSIV, bytes, bytes, str] | None = None
         self._moves: list[tuple[PathHandle, str]] | None = None
         self._besides: set[SparseFile] = set()
         self._own = (os.geteuid(), os.getegid())
@@ -122,7 +119,6 @@ class Core:
         if old is None:
             keys.wipe()
             raise KeysMissing
-        self._last_name = None
         for node in self.nodes.all_nodes():
             if node.contents is not None:
                 node.contents.wipe()
@@ -144,7 +140,6 @@ class Core:
         """
         with self._swap:
             keys, self._keys = self._keys, None
-        self._last_name = None
         self.permissions.forget()
         self.nodes.tell_again()
         if keys is not None:
@@ -215,13 +210,8 @@ class Core:
     def _encrypted(self, parent: Node, directory_id: bytes, name: bytes) -> str:
         if len(name) > names.NAME_MAX:
             raise OSError(errno.ENAMETOOLONG, "name too long")
-        keys, last = self.keys, self._last_name
-        # What is looked up is often made or removed next.
-        if last is not None and last[:3] == (keys.names, directory_id, name):
-            encoded = last[3]
-        else:
-            encoded = names.encrypt_name(keys.names, directory_id, name)
-            self._last_name = keys.names, directory_id, name, encoded
+        keys = self.keys
+        encoded = keys.encoded_name(directory_id, name)
         if keys.older is None:
             return encoded
         # A rotation of contents has not renamed everything yet: the entry that is there counts.

@@ -14,10 +14,11 @@ from keyslots.secret import Secret
 from phonevault.fs.errors import Damaged, FileDamaged, LinkDamaged, NameDamaged
 from phonevault.fs.format.dirid import open_directory_id
 from phonevault.fs.format.links import LongLink
-from phonevault.fs.format.names import b64decode, b64encode, name_opener
+from phonevault.fs.format.names import b64decode, b64encode, encrypt_name, name_opener
 from phonevault.fs.format.rotation import Border
 from phonevault.fs.format.xattrs import XattrSeals
 from phonevault.fs.key_arena import KeyArena
+from phonevault.fs.known_names import KnownNames
 
 _NONCE_BYTES = 12
 _SYMLINK_AAD = b"symlink"
@@ -84,6 +85,7 @@ class TreeKeys:
         older: while a rotation of contents is under way, the volume master key of what it has not come to yet; not kept.
 
     Attributes:
+        known: names that were encrypted or decrypted lately under the newer key.
         newer: ciphers of what is made from now on.
         older: ciphers of what a rotation of contents has not come to yet; None if none is under way.
         rotation: key of the MAC of what a rotation of contents keeps beside the tree.
@@ -101,6 +103,7 @@ class TreeKeys:
         older: Secret | None = None,
     ) -> None:
         self.arena = KeyArena()
+        self.known = KnownNames()
         self.newer = NameCiphers(vmk, vault_id)
         self.older = None if older is None else NameCiphers(older, vault_id)
         self.borders: dict[bytes, Border] = {}
@@ -170,7 +173,8 @@ class TreeKeys:
         self.arena.wipe()
 
     def wipe_own(self) -> None:
-        """Wipe the tree's own keys, not those of files."""
+        """Wipe the tree's own keys, not those of files, and drop what names are known."""
+        self.known.forget()
         for secret in self._secrets:
             secret.view[:] = bytes(len(secret))
 
@@ -202,6 +206,15 @@ class TreeKeys:
         """
         return self._with_either(lambda ciphers: ciphers.open_long_target(link, sidecar))
 
+    def encoded_name(self, directory_id: bytes, name: bytes) -> str:
+        """The encoded name, of any length, of what is made from now on."""
+        known = self.known.of(directory_id)
+        encoded = known.encoded.get(name)
+        if encoded is None:
+            encoded = encrypt_name(self.newer.names, directory_id, name)
+            self.known.note(known, name, encoded)
+        return encoded
+
     def open_name(self, directory_id: bytes, encoded: str) -> bytes:
         """A name.
 
@@ -215,7 +228,17 @@ class TreeKeys:
         newer, older = self.newer, self.older
         opened = name_opener(newer.names, directory_id)
         if older is None:
-            return opened
+            known, note = self.known.of(directory_id), self.known.note
+            plain = known.plain
+
+            def remembered(encoded: str) -> bytes:
+                name = plain.get(encoded)
+                if name is None:
+                    name = opened(encoded)
+                    note(known, name, encoded)
+                return name
+
+            return remembered
         opened_older = name_opener(older.names, directory_id)
 
         def either(encoded: str) -> bytes:

@@ -79,18 +79,15 @@ class LongLinks:
         more = {name: getattr(status, name) for name in dir(status) if name.startswith("st_")}
         return os.stat_result([*status[:6], links.text_chars(size), *status[7:10]], more)
 
-    def unlinked(self, pin: PathHandle, status: os.stat_result, node: Node | None) -> None:
-        """A name of an object is gone: if that was the last one of a link with a long target, its sidecar goes.
+    def unlinked(self, pin: PathHandle, node: Node | None) -> None:
+        """A name of a link that may have a long target is gone: if that was the last one, its sidecar goes.
 
         A failure leaves a sidecar too many.
 
         Args:
-            pin: the object.
-            status: of it, before.
+            pin: the link.
             node: what the kernel knows it by; a program that holds the link can still ask for the target.
         """
-        if not links.may_be_long(status):
-            return
         with contextlib.suppress(OSError):
             if os.fstat(pin.fd).st_nlink:
                 return

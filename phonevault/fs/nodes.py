@@ -246,21 +246,27 @@ class NodeTable:
         key = key_of(status)
         return self._by_key.get(key) or self._forgotten_directories.get(key)
 
-    def unlinked(self, pin: PathHandle, parent: Node, stored: str, *, last: bool) -> None:
+    def unlinked(
+        self, pin: PathHandle, status: os.stat_result, parent: Node, stored: str, *, last: bool
+    ) -> None:
         """A name is gone; with ``last`` it was the only one.
 
-        ``pin`` was opened before, so that until here no new object could have the inode number. With the last name that
-        is known gone it stays with the node: a program that holds the object still asks for it, until the kernel forgets it.
+        ``pin`` was opened before, so that until here no new object could have the inode number; ``status`` was asked through it. With the
+        last name that is known gone it stays with the node: a program that holds the object still asks for it, until the kernel forgets it.
         """
         with self.lock:
-            node = self.find(os.fstat(pin.fd))
+            node = self.find(status)
             if node is None:
                 return
-            node.links = [place for place in node.links if place != (parent, stored)]
+            if not node.others and node.parent is parent and node.stored == stored:  # most have one name
+                node.parent, node.stored = None, ""
+            else:
+                node.links = [place for place in node.links if place != (parent, stored)]
             node.told = False
             if last:
                 self._by_key.pop(node.key, None)
-                self._forgotten_directories.pop(node.key, None)
+                if stat.S_ISDIR(node.mode):
+                    self._forgotten_directories.pop(node.key, None)
             if node.parent is None and node.id in self._by_id:
                 self._open_directories.pop(node.id, None)
                 node.handle = pin

@@ -134,7 +134,7 @@ class Session:
             ProtocolMismatch: the kernel is too old.
         """
         worker = self._workers[0]
-        if not self._device.receive([worker.buffer], worker.request):
+        if not self._device.receive(worker.buffer, worker.request):
             raise ProtocolMismatch("the mount ended before it began")
         self._handshake(worker.request)
         for thread in self._threads:
@@ -286,8 +286,7 @@ class Session:
         """Serve until another worker leads; False once the file system is unmounted."""
         device, request, lead, handlers = self._device, worker.request, self._lead, self._handlers
         receive, buffer = device.receive, worker.buffer
-        vector = [buffer]
-        while receive(vector, request):
+        while receive(buffer, request):
             # Set before the mode is read: lock() sets the mode, then waits for `busy` to clear.
             worker.busy = True
             worker.served += 1

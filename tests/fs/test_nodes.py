@@ -61,8 +61,9 @@ def test_an_object_without_a_name_stays_until_the_kernel_forgets_it(tmp_path: Pa
     (tmp_path / "a").touch()
     node = told(table, tmp_path, "a")
     pin = pinned(table.directory(table.root).fd, "a")
+    status = os.fstat(pin.fd)
     (tmp_path / "a").unlink()
-    table.unlinked(pin, table.root, "a", last=True)
+    table.unlinked(pin, status, table.root, "a", last=True)
     assert node.links == () and node.handle is pin
     with pytest.raises(OSError, match="no name"):
         table.place(node)

@@ -17,6 +17,7 @@ from phonevault.fuse.abi import SetAttr
 from phonevault.fuse.request import Request
 
 _BILLION = 1_000_000_000
+_TOLD_TIMES = SetAttr.MTIME | SetAttr.CTIME
 
 
 class InodeOperations:
@@ -60,11 +61,10 @@ class InodeOperations:
         """SETATTR: size, then owner, mode and times, so that the later ones survive what the former change."""
         fields = abi.SETATTR_IN.unpack_from(request.body)
         node = self._core.nodes.get(request.nodeid)
-        if node.parent is None and not node.opens and only_times(request):
+        if node.parent is None and not node.opens and _tells_times(fields[0]):
             status = self._core.stat_node(node)
-            if (
-                not status.st_nlink
-            ):  # the kernel tells the time at which it removed an object that nobody has open any more
+            if not status.st_nlink:
+                # The kernel tells the time at which it removed an object that nobody has open any more.
                 return attributes.attr_out(self._core.timeout_s, attributes.pack(status, self._core.layout))
         if fields[0] & SetAttr.SIZE:
             self._files.truncate(node, fields[3], request)
@@ -126,10 +126,11 @@ class InodeOperations:
 
 def only_times(request: Request) -> bool:
     """Whether a request is the SETATTR by which the kernel tells the times of what was written: it needs no key."""
-    if request.opcode != abi.Opcode.SETATTR:
-        return False
-    told = SetAttr.MTIME | SetAttr.CTIME
-    return bool(abi.SETATTR_IN.unpack_from(request.body)[0] & ~SetAttr.FH == told)
+    return request.opcode == abi.Opcode.SETATTR and _tells_times(abi.SETATTR_IN.unpack_from(request.body)[0])
+
+
+def _tells_times(valid: int) -> bool:
+    return valid & ~SetAttr.FH == _TOLD_TIMES
 
 
 def _set_times(ciphertext: Ciphertext, status: os.stat_result, valid: int, fields: tuple[int, ...]) -> int:

@@ -6,6 +6,7 @@ import os
 
 from phonevault.fs import sidecars
 from phonevault.fs.core import Core
+from phonevault.fs.format.links import may_be_long
 from phonevault.fs.nodes import pinned
 from phonevault.fs.removal import without_id
 from phonevault.fuse import abi
@@ -28,8 +29,9 @@ class RemovalOperations:
         status = os.fstat(pin.fd)
         os.unlink(stored, dir_fd=handle.fd)
         sidecars.drop(handle.fd, stored)
-        core.long_links.unlinked(pin, status, core.nodes.find(status))
-        core.nodes.unlinked(pin, parent, stored, last=status.st_nlink <= 1)
+        if may_be_long(status):
+            core.long_links.unlinked(pin, core.nodes.find(status))
+        core.nodes.unlinked(pin, status, parent, stored, last=status.st_nlink <= 1)
         return b""
 
     def rmdir(self, request: Request) -> bytes:
@@ -39,12 +41,13 @@ class RemovalOperations:
         stored = core.stored(parent, abi.name_of(request.body))
         handle = core.nodes.directory(parent)
         pin = pinned(handle.fd, stored)
+        status = os.fstat(pin.fd)
         try:
             with without_id(handle.fd, stored):
                 os.rmdir(stored, dir_fd=handle.fd)
         except OSError:
-            core.forget_directory_id(os.fstat(pin.fd))
+            core.forget_directory_id(status)
             raise
         sidecars.drop(handle.fd, stored)
-        core.nodes.unlinked(pin, parent, stored, last=True)
+        core.nodes.unlinked(pin, status, parent, stored, last=True)
         return b""

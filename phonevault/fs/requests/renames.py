@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from phonevault.fs import sidecars
 from phonevault.fs.core import Core
 from phonevault.fs.format import names
+from phonevault.fs.format.links import may_be_long
 from phonevault.fs.nodes import Node, PathHandle, pinned
 from phonevault.fs.removal import without_id
 from phonevault.fs.syscalls import RENAME_EXCHANGE, RENAME_NOREPLACE, rename
@@ -125,6 +126,7 @@ class RenameOperations:
         nodes = self._core.nodes
         if replaced is not None:
             last = replaced.is_directory or replaced.status.st_nlink <= 1
-            self._core.long_links.unlinked(replaced.pin, replaced.status, nodes.find(replaced.status))
-            nodes.unlinked(replaced.pin, new.parent, new.stored, last=last)
+            if may_be_long(replaced.status):
+                self._core.long_links.unlinked(replaced.pin, nodes.find(replaced.status))
+            nodes.unlinked(replaced.pin, replaced.status, new.parent, new.stored, last=last)
         nodes.moved(moved.status, old.link, new.link)

@@ -1,0 +1,58 @@
+"""Names that were encrypted or decrypted lately: what is removed was mostly listed, and what is listed was often looked up. No I/O."""
+
+from __future__ import annotations
+
+_GENERATION = 4096
+"""Names in a generation. There are two of them; a directory that is asked for stays in the younger one."""
+
+
+class DirectoryNames:
+    """Those of one directory.
+
+    Attributes:
+        encoded: by plaintext name.
+        plain: by encoded name.
+    """
+
+    __slots__ = ("encoded", "plain")
+
+    def __init__(self) -> None:
+        self.encoded: dict[bytes, str] = {}
+        self.plain: dict[str, bytes] = {}
+
+
+class KnownNames:
+    """The names of one key, as far as they are remembered.
+
+    Both ways are functions of the key, the directory's id and the name, so that nothing that happens to the tree makes them wrong.
+    """
+
+    __slots__ = ("_count", "_older", "_recent")
+
+    def __init__(self) -> None:
+        self.forget()
+
+    def forget(self) -> None:
+        """Drop all."""
+        self._recent: dict[bytes, DirectoryNames] = {}
+        self._older: dict[bytes, DirectoryNames] = {}
+        self._count = 0
+
+    def of(self, directory_id: bytes) -> DirectoryNames:
+        """What is remembered of a directory; more is added by :meth:`note`."""
+        known = self._recent.get(directory_id)
+        if known is None:
+            known = self._older.pop(directory_id, None)
+            if known is None or len(known.plain) > _GENERATION // 2:
+                known = DirectoryNames()
+            self._count += len(known.plain)
+            self._recent[directory_id] = known
+        return known
+
+    def note(self, known: DirectoryNames, name: bytes, encoded: str) -> None:
+        """Remember a name."""
+        known.encoded[name] = encoded
+        known.plain[encoded] = name
+        self._count += 1
+        if self._count > _GENERATION:
+            self._older, self._recent, self._count = self._recent, {}, 0
