@@ -228,14 +228,14 @@ class TreeKeys:
         newer, older = self.newer, self.older
         opened = name_opener(newer.names, directory_id)
         if older is None:
-            known, note = self.known.of(directory_id), self.known.note
+            known, listed = self.known.of(directory_id), self.known.listed
             plain = known.plain
 
             def remembered(encoded: str) -> bytes:
                 name = plain.get(encoded)
                 if name is None:
                     name = opened(encoded)
-                    note(known, name, encoded)
+                    listed(known, name, encoded)
                 return name
 
             return remembered

@@ -11,7 +11,7 @@ class DirectoryNames:
 
     Attributes:
         encoded: by plaintext name.
-        plain: by encoded name.
+        plain: by encoded name; not all of them.
     """
 
     __slots__ = ("encoded", "plain")
@@ -43,16 +43,20 @@ class KnownNames:
         known = self._recent.get(directory_id)
         if known is None:
             known = self._older.pop(directory_id, None)
-            if known is None or len(known.plain) > _GENERATION // 2:
+            if known is None or len(known.encoded) > _GENERATION // 2:
                 known = DirectoryNames()
-            self._count += len(known.plain)
+            self._count += len(known.encoded)
             self._recent[directory_id] = known
         return known
 
     def note(self, known: DirectoryNames, name: bytes, encoded: str) -> None:
-        """Remember a name."""
-        known.encoded[name] = encoded
+        """Remember a name that was looked up: it may be listed, made or removed next."""
         known.plain[encoded] = name
+        self.listed(known, name, encoded)
+
+    def listed(self, known: DirectoryNames, name: bytes, encoded: str) -> None:
+        """Remember a name that was listed, one way only: the kernel keeps listings, and may remove the entry next."""
+        known.encoded[name] = encoded
         self._count += 1
         if self._count > _GENERATION:
             self._older, self._recent, self._count = self._recent, {}, 0

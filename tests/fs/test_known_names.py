@@ -18,7 +18,7 @@ def tree_keys(first_byte: int = 0) -> TreeKeys:
 
 
 def held(known: KnownNames, directories: list[bytes]) -> int:
-    return sum(len(known.of(directory).plain) for directory in directories)
+    return sum(len(known.of(directory).encoded) for directory in directories)
 
 
 def test_a_name_is_remembered_both_ways_in_its_directory_alone() -> None:
@@ -26,6 +26,12 @@ def test_a_name_is_remembered_both_ways_in_its_directory_alone() -> None:
     known.note(known.of(HERE), b"a", "A")
     assert known.of(HERE).encoded == {b"a": "A"} and known.of(HERE).plain == {"A": b"a"}
     assert not known.of(THERE).encoded and not known.of(THERE).plain
+
+
+def test_a_listed_name_is_remembered_for_its_removal() -> None:
+    known = KnownNames()
+    known.listed(known.of(HERE), b"a", "A")
+    assert known.of(HERE).encoded == {b"a": "A"} and not known.of(HERE).plain
 
 
 def test_few_are_remembered_of_many_directories_and_of_a_large_one() -> None:
