@@ -45,8 +45,8 @@ class KnownNames:
             known = self._older.pop(directory_id, None)
             if known is None or len(known.encoded) > _GENERATION // 2:
                 known = DirectoryNames()
-            self._count += len(known.encoded)
             self._recent[directory_id] = known
+            self._counted(len(known.encoded))
         return known
 
     def note(self, known: DirectoryNames, name: bytes, encoded: str) -> None:
@@ -57,6 +57,9 @@ class KnownNames:
     def listed(self, known: DirectoryNames, name: bytes, encoded: str) -> None:
         """Remember a name that was listed, one way only: the kernel keeps listings, and may remove the entry next."""
         known.encoded[name] = encoded
-        self._count += 1
+        self._counted(1)
+
+    def _counted(self, more: int) -> None:
+        self._count += more
         if self._count > _GENERATION:
             self._older, self._recent, self._count = self._recent, {}, 0

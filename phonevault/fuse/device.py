@@ -79,7 +79,9 @@ class Device:
         """Answer a request with success."""
         if isinstance(body, (bytes, memoryview)):
             header = _OUT(_OUT_BYTES + len(body), 0, unique)
-            self._write((header + body,) if len(body) <= _SHORT_BYTES else (header, body))
+            # Scratch memory, which a lock wipes, is not copied to where nobody does.
+            short = isinstance(body, bytes) and len(body) <= _SHORT_BYTES
+            self._write((header + body,) if short else (header, body))
             return
         self._write([_OUT(_OUT_BYTES + sum(map(len, body)), 0, unique), *body])
 

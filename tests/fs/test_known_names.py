@@ -46,6 +46,20 @@ def test_few_are_remembered_of_many_directories_and_of_a_large_one() -> None:
     assert 0 < held(known, [HERE]) <= MOST
 
 
+def test_asking_again_for_all_that_was_noted_keeps_no_more() -> None:
+    known = KnownNames()
+    directories: list[bytes] = []
+    for turn in range(20):
+        for number in range(400):
+            directories.append((turn * 400 + number).to_bytes(16, "big"))
+            for name in range(10):
+                known.note(known.of(directories[-1]), b"%d" % name, str(name))
+        for directory in directories:
+            known.of(directory)
+    kept = [*known._recent.values(), *known._older.values()]
+    assert 0 < sum(len(each.encoded) for each in kept) <= MOST
+
+
 def test_a_directory_that_is_asked_for_stays() -> None:
     known = KnownNames()
     known.note(known.of(HERE), b"a", "A")
