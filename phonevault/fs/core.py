@@ -313,6 +313,14 @@ class Core:
             self.xattrs.drop_capability(ciphertext)
             node.incapable = not self.shared
 
+    def unlinked(
+        self, pin: PathHandle, status: os.stat_result, parent: Node, stored: str, *, last: bool
+    ) -> None:
+        """A name is gone: so are a long target's sidecar with the last one, and its place. Arguments as of :meth:`NodeTable.unlinked`."""
+        if links.may_be_long(status):
+            self.long_links.unlinked(pin, self.nodes.find(status))
+        self.nodes.unlinked(pin, status, parent, stored, last=last)
+
     # -- moves, for who walks the tree while it is in use ---------------------------------------------------
 
     def note_moves(self, wanted: bool) -> None:

@@ -39,7 +39,7 @@ class KnownNames:
         self._count = 0
 
     def of(self, directory_id: bytes) -> DirectoryNames:
-        """What is remembered of a directory; more is added by :meth:`note`."""
+        """What is remembered of a directory; more is added by :meth:`note` and :meth:`listed`."""
         known = self._recent.get(directory_id)
         if known is None:
             known = self._older.pop(directory_id, None)

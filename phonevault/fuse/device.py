@@ -17,8 +17,6 @@ _OUT = abi.OUT_HEADER.pack
 _OUT_BYTES = abi.OUT_HEADER.size
 _IN = abi.IN_HEADER.unpack_from
 _IN_BYTES = abi.IN_HEADER.size
-_SHORT_BYTES = 1024
-"""To copy that much costs less than to name two buffers."""
 _GONE = (errno.ENODEV, errno.ECONNABORTED, errno.EBADF)
 
 
@@ -78,10 +76,8 @@ class Device:
     def reply(self, unique: int, body: bytes | memoryview | Sequence[bytes | memoryview]) -> None:
         """Answer a request with success."""
         if isinstance(body, (bytes, memoryview)):
-            header = _OUT(_OUT_BYTES + len(body), 0, unique)
-            # Scratch memory, which a lock wipes, is not copied to where nobody does.
-            short = isinstance(body, bytes) and len(body) <= _SHORT_BYTES
-            self._write((header + body,) if short else (header, body))
+            # Never joined: the body may be scratch memory, which a lock wipes, and nobody wipes a copy.
+            self._write([_OUT(_OUT_BYTES + len(body), 0, unique), body])
             return
         self._write([_OUT(_OUT_BYTES + sum(map(len, body)), 0, unique), *body])
 

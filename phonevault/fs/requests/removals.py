@@ -6,7 +6,6 @@ import os
 
 from phonevault.fs import sidecars
 from phonevault.fs.core import Core
-from phonevault.fs.format.links import may_be_long
 from phonevault.fs.nodes import pinned
 from phonevault.fs.removal import without_id
 from phonevault.fuse import abi
@@ -29,9 +28,7 @@ class RemovalOperations:
         status = os.fstat(pin.fd)
         os.unlink(stored, dir_fd=handle.fd)
         sidecars.drop(handle.fd, stored)
-        if may_be_long(status):
-            core.long_links.unlinked(pin, core.nodes.find(status))
-        core.nodes.unlinked(pin, status, parent, stored, last=status.st_nlink <= 1)
+        core.unlinked(pin, status, parent, stored, last=status.st_nlink <= 1)
         return b""
 
     def rmdir(self, request: Request) -> bytes:
@@ -49,5 +46,5 @@ class RemovalOperations:
             core.forget_directory_id(status)
             raise
         sidecars.drop(handle.fd, stored)
-        core.nodes.unlinked(pin, status, parent, stored, last=True)
+        core.unlinked(pin, status, parent, stored, last=True)
         return b""

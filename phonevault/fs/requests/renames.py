@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from phonevault.fs import sidecars
 from phonevault.fs.core import Core
 from phonevault.fs.format import names
-from phonevault.fs.format.links import may_be_long
 from phonevault.fs.nodes import Node, PathHandle, pinned
 from phonevault.fs.removal import without_id
 from phonevault.fs.syscalls import RENAME_EXCHANGE, RENAME_NOREPLACE, rename
@@ -123,10 +122,7 @@ class RenameOperations:
             if replaced is not None:
                 self._core.forget_directory_id(replaced.status)
             raise
-        nodes = self._core.nodes
         if replaced is not None:
             last = replaced.is_directory or replaced.status.st_nlink <= 1
-            if may_be_long(replaced.status):
-                self._core.long_links.unlinked(replaced.pin, nodes.find(replaced.status))
-            nodes.unlinked(replaced.pin, replaced.status, new.parent, new.stored, last=last)
-        nodes.moved(moved.status, old.link, new.link)
+            self._core.unlinked(replaced.pin, replaced.status, new.parent, new.stored, last=last)
+        self._core.nodes.moved(moved.status, old.link, new.link)
