@@ -168,7 +168,7 @@ def rewrite_copy(where: Where, name: str, key: Secret) -> None:
 
 
 def remove_leftover(where: Where, name: str) -> None:
-    """Remove a temporary file that an interrupted replacement left.
+    """Remove a temporary file, or an empty directory, that an interrupted replacement left.
 
     Raises:
         HeaderBusy: the lock is held.
@@ -178,7 +178,10 @@ def remove_leftover(where: Where, name: str) -> None:
         raise ValueError("not a temporary name")
     with lock(where) as directory:
         try:
-            os.unlink(name, dir_fd=directory)
+            try:
+                os.unlink(name, dir_fd=directory)
+            except IsADirectoryError:
+                os.rmdir(name, dir_fd=directory)
         except OSError as error:
             raise HeaderWriteFailed(f"{name} cannot be removed: {error.strerror}") from error
 

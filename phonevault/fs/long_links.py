@@ -18,7 +18,7 @@ from phonevault.fs.format.layout import OVERHEAD_BYTES
 from phonevault.fs.format.links import LongLink
 from phonevault.fs.keys import TreeKeys
 from phonevault.fs.nodes import Node, PathHandle
-from phonevault.fs.small_files import give_to_owner, open_small, sync_directory, write_new
+from phonevault.fs.small_files import make_directory, open_small, sync_directory, write_new
 
 _DIRECTORY = os.O_PATH | os.O_NOFOLLOW | os.O_DIRECTORY | os.O_CLOEXEC
 _SIDECAR_MAX_BYTES = links.TARGET_MAX_BYTES + OVERHEAD_BYTES
@@ -49,9 +49,8 @@ class LongLinks:
             raise OSError(errno.ENAMETOOLONG, "no target of a link is that long")
         link = LongLink.new(target)
         with self._directory(make=True) as fd:
-            write_new(link.sidecar, keys.seal_long_target(link, target), fd)
+            write_new(link.sidecar, keys.seal_long_target(link, target), fd, like=os.fstat(fd))
             try:
-                give_to_owner(fd, link.sidecar)
                 sync_directory(fd)
                 yield link.text
             except OSError:
@@ -131,7 +130,5 @@ class LongLinks:
             if not make:
                 raise
         with contextlib.suppress(FileExistsError):
-            os.mkdir(links.DIRECTORY, 0o700, dir_fd=root_fd)
-            give_to_owner(root_fd, links.DIRECTORY)
-            sync_directory(root_fd)
+            make_directory(links.DIRECTORY, root_fd)
         return os.open(links.DIRECTORY, _DIRECTORY, dir_fd=root_fd)

@@ -121,15 +121,29 @@ def put_durably(
     sync_directory(directory_fd)
 
 
-def give_to_owner(directory_fd: int, name: str) -> None:
-    """What root makes in somebody's vault belongs to whom the directory belongs to, who may mount it next time.
+def make_directory(name: str, directory_fd: int) -> None:
+    """Make a directory of ours that is not there yet, durably. It belongs to whom the one above belongs to, from its first moment in place.
+
+    An empty one that another host has just made is replaced.
 
     Raises:
-        OSError: of the backing store.
+        FileExistsError: there is something of that name.
+        OSError: of the backing store; nothing has changed.
     """
-    if os.geteuid() == 0:
-        owner = os.fstat(directory_fd)
-        os.chown(name, owner.st_uid, owner.st_gid, dir_fd=directory_fd, follow_symlinks=False)
+    owner = os.fstat(directory_fd)
+    temporary = temporary_name()
+    os.mkdir(temporary, 0o700, dir_fd=directory_fd)
+    try:
+        if os.geteuid() == 0:
+            os.chown(temporary, owner.st_uid, owner.st_gid, dir_fd=directory_fd, follow_symlinks=False)
+        os.rename(temporary, name, src_dir_fd=directory_fd, dst_dir_fd=directory_fd)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            os.rmdir(temporary, dir_fd=directory_fd)
+        if error.errno in (errno.ENOTEMPTY, errno.ENOTDIR):
+            raise FileExistsError(errno.EEXIST, "there is something of that name") from None
+        raise
+    sync_directory(directory_fd)
 
 
 def for_reading(directory_fd: int) -> int:

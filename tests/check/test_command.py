@@ -134,11 +134,12 @@ def test_copies_of_two_generations(computer: Computer) -> None:
 
 def test_what_lies_beside_the_tree(computer: Computer) -> None:
     (computer.vault / "phonevault.tmp.0123456789abcdef").write_bytes(b"half a header")
+    (computer.vault / "phonevault.tmp.fedcba9876543210").mkdir()
     (computer.vault / "README").write_text("mine")
     (computer.vault / "journal").mkdir()
     (computer.vault / "journal" / "0123456789abcdef").write_bytes(b"no journal")
     found = report(computer)
-    assert codes(found) == ["foreign", "journal-useless", "leftover"] and found["clean"]
+    assert codes(found) == ["foreign", "journal-useless", "leftover", "leftover"] and found["clean"]
     report(computer, "--repair")
     assert codes(report(computer)) == ["foreign"]
 

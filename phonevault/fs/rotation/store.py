@@ -26,7 +26,7 @@ from phonevault.fs.format.rotation import (
     parse_border,
     parse_log,
 )
-from phonevault.fs.small_files import give_to_owner, open_small, put_durably
+from phonevault.fs.small_files import make_directory, open_small, put_durably
 
 log = logging.getLogger(__name__)
 
@@ -104,9 +104,12 @@ class UndoLog:
 
     def _opened(self) -> int:
         if self._fd is None:
-            self._fd = os.open(self._name, _FILE_FLAGS | os.O_CREAT, 0o600, dir_fd=self._directory_fd)
-            give_to_owner(self._directory_fd, self._name)
-            os.fsync(self._directory_fd)
+            try:
+                self._fd = os.open(self._name, _FILE_FLAGS, dir_fd=self._directory_fd)
+            except FileNotFoundError:
+                owner = os.fstat(self._directory_fd)
+                put_durably(self._name, b"", self._directory_fd, replace=True, like=owner)
+                self._fd = os.open(self._name, _FILE_FLAGS, dir_fd=self._directory_fd)
         return self._fd
 
 
@@ -229,9 +232,7 @@ def opened_store(vault: Path, key: Bytes) -> Iterator[RotationStore | None]:
 def _made(vault: Path) -> int:
     above = os.open(vault, _FLAGS)
     try:
-        os.mkdir(DIRECTORY, 0o700, dir_fd=above)
-        give_to_owner(above, DIRECTORY)
-        os.fsync(above)
+        make_directory(DIRECTORY, above)
         return os.open(DIRECTORY, _FLAGS, dir_fd=above)
     finally:
         os.close(above)
