@@ -14,8 +14,6 @@ KERNEL_MINOR_VERSION = 38
 OLDEST_MINOR_VERSION = 31
 ROOT_ID = 1
 PAGE_BYTES = 4096
-XATTR_NAME_BYTES = 256
-"""Room for an attribute's name and its NUL (linux/limits.h)."""
 
 
 class Opcode(IntEnum):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,7 @@ from keyslots.derive import derive
 from keyslots.secret import Secret
 from phonevault.fs.format.file_header import HEADER_BYTES, open_header, parse_header
 from phonevault.fs.keys import TreeKeys
+from phonevault.fs.syscalls import FALLOC_KEEP_SIZE, FALLOC_PUNCH_HOLE, fallocate
 
 pytestmark = pytest.mark.mount
 
@@ -62,3 +65,57 @@ def test_a_lock_leaves_no_key_and_no_plaintext(tmp_path: Path) -> None:
         assert os.pread(handles[0], 4, 8) == plaintext[8:12]
         for handle in handles:
             os.close(handle)
+
+
+class Marked:
+    """Makes contents that are found again in memory, each kind by its own 32 bytes."""
+
+    def __init__(self) -> None:
+        self.marks: dict[str, bytes] = {}
+
+    def content(self, kind: str, size: int) -> bytes:
+        mark = self.marks.setdefault(f"{kind}, {size} bytes", os.urandom(32))
+        return (mark * (size // 32 + 1))[:size]
+
+
+def changes(path: Path, size: int, marked: Marked) -> Iterator[int]:
+    """Handles a file of ``size`` bytes in every way that moves its plaintext, and yields descriptors that stay open."""
+    fd = os.open(path, os.O_RDWR)
+    yield fd
+    for offset in range(0, size, size // 5 + 1):
+        os.pread(fd, 37, offset)
+    os.pwrite(fd, marked.content("written later", size // 2 + 1), 5)
+    os.fsync(fd)
+    copy = os.open(f"{path}.copy", os.O_RDWR | os.O_CREAT)
+    yield copy
+    for offset in (0, size + 7):
+        os.copy_file_range(fd, copy, size, 0, offset)
+    end = os.open(path, os.O_WRONLY | os.O_APPEND)
+    yield end
+    for _ in range(3):
+        os.write(end, marked.content(f"record of a file of {size}", 60))
+        os.fsync(end)
+    fallocate(copy, FALLOC_PUNCH_HOLE | FALLOC_KEEP_SIZE, 3, size // 3 + 1)
+    os.ftruncate(fd, size * 2 // 3 + 1)
+
+
+@pytest.mark.parametrize("cipher", ["aes-256-gcm", "aes-256-xts"])
+def test_a_lock_leaves_no_plaintext_of_files_and_attributes_of_any_size(tmp_path: Path, cipher: str) -> None:
+    marked = Marked()
+    sizes = [16, 33, 300, 640, 1500, 4096, 5000, 12_800, 70_000, 300_000]
+    with mounted_tree(tmp_path, cipher) as mount, ExitStack() as kept:
+        paths = [(mount.path / f"{size}.{number}", size) for size in sizes for number in range(4)]
+        for path, size in paths:
+            path.write_bytes(marked.content("first", size))
+        mount.remount()  # so that the kernel holds none of it
+        for path, size in paths:
+            for fd in changes(path, size, marked):
+                kept.callback(os.close, fd)
+            for name in ("user.short", "user." + "l" * 230):
+                os.setxattr(path, name, marked.content(f"value of {name[:8]}", size % 1009))
+                assert len(os.getxattr(path, name)) == size % 1009
+            assert len(os.listxattr(path)) == 2
+        mount.tell("lock")
+        found = scan(mount.pid, marked.marks)
+        mount.tell("unlock")
+        assert found == {}

@@ -32,7 +32,8 @@ def copy_range(
         FileDamaged: the first piece, or old data of the target that it needs, does not open.
         OSError: of the backing store, at the first piece.
     """
-    buffer = bytearray(_CHUNK_BYTES)
+    # A view of it: what is assigned to a bytearray itself goes over a copy, which nobody wipes.
+    buffer = memoryview(bytearray(_CHUNK_BYTES))
     done = read = 0
     data_end = 0 if source.has_holes() else source_offset + length
     length = min(length, source.size() - source_offset)
@@ -52,7 +53,7 @@ def copy_range(
             if not piece:
                 break  # cut short by someone else meanwhile
             buffer[: len(piece)] = piece
-            target.write(keys, there, memoryview(buffer)[: len(piece)], cipher, plain)
+            target.write(keys, there, buffer[: len(piece)], cipher, plain)
             done += len(piece)
             read += len(piece)
     except OSError:

@@ -7,11 +7,14 @@ library takes only whole units from their beginning, so dummy bytes stand in fro
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from cryptography.hazmat.primitives.ciphers import Cipher
 from cryptography.hazmat.primitives.ciphers.algorithms import AES
 from cryptography.hazmat.primitives.ciphers.modes import XTS
 
+from keyslots.memory import wipe
 from phonevault.fs.contents.sparse_file import SparseFile
 from phonevault.fs.errors import FileDamaged
 from phonevault.fs.format.file_header import CIPHER_XTS
@@ -101,15 +104,17 @@ class XtsFile(SparseFile):
         step = PAGE_BYTES if header.sparse else AES_BLOCK_BYTES
         new_total = max(total, end)
         low, high = _down(offset, step), min(_up(end, step), new_total)
-        head = self._old(keys, low, offset, total, cipher, plain)
-        tail = self._old(keys, end, high, total, cipher, plain)
         padded = _up(high, AES_BLOCK_BYTES)
         base = low % self._layout.block_size
-        run = plain[base : base + padded - low]
-        run[: offset - low] = head
-        run[offset - low : end - low] = data
-        run[end - low : high - low] = tail
-        run[high - low :] = bytes(padded - high)
+        with (
+            self._old(keys, low, offset, total, cipher, plain) as head,
+            self._old(keys, end, high, total, cipher, plain) as tail,
+        ):
+            run = plain[base : base + padded - low]
+            run[: offset - low] = head
+            run[offset - low : end - low] = data
+            run[end - low : high - low] = tail
+            run[high - low :] = bytes(padded - high)
         # Tweak rule: the number of the data unit, under a key of this file alone; rewriting a unit uses it again, as XTS allows.
         self._code(key, low, padded, plain, cipher, encrypt=True)
         stop = base + padded - low
@@ -124,15 +129,19 @@ class XtsFile(SparseFile):
         one_piece = header.sparse or filler > 0
         self._put(cipher[base:stop], HEADER_BYTES + low, cut, in_one_piece=one_piece)
 
+    @contextmanager
     def _old(
         self, keys: TreeKeys, start: int, stop: int, total: int, cipher: memoryview, plain: memoryview
-    ) -> bytes:
-        """Plaintext ``start`` … ``stop`` as it is now, zeros beyond the end."""
-        if start >= stop:
-            return b""
+    ) -> Iterator[memoryview]:
+        """Plaintext ``start`` … ``stop`` as it is now, zeros beyond the end; wiped after the body."""
+        old = memoryview(bytearray(max(stop - start, 0)))
         known = min(stop, total)
-        old = bytes(self._read(keys, start, known, total, cipher, plain)) if known > start else b""
-        return old.ljust(stop - start, b"\0")
+        try:
+            if known > start:
+                old[: known - start] = self._read(keys, start, known, total, cipher, plain)
+            yield old
+        finally:
+            wipe(old)
 
     def _cut(self, keys: TreeKeys, size: int, total: int, cipher: memoryview, plain: memoryview) -> None:
         header, key = self._unlocked(keys)
@@ -142,9 +151,10 @@ class XtsFile(SparseFile):
         if start == size:
             self._set_length(length)
             return
-        data = self._old(keys, start, size, total, cipher, plain)
         base, padded = start % self._layout.block_size, _up(size, AES_BLOCK_BYTES) - start
-        plain[base : base + padded] = data.ljust(padded, b"\0")
+        with self._old(keys, start, size, total, cipher, plain) as data:
+            plain[base : base + len(data)] = data
+        plain[base + size - start : base + padded] = bytes(start + padded - size)
         self._code(key, start, start + padded, plain, cipher, encrypt=True)
         stop = base + padded + size % AES_BLOCK_BYTES
         cipher[base + padded : stop] = bytes(stop - base - padded)

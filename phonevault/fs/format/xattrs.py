@@ -8,6 +8,7 @@ import os
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM, AESSIV
 
+from keyslots.memory import wipe
 from phonevault.fs.errors import XattrDamaged
 from phonevault.fs.format.layout import NONCE_BYTES, OVERHEAD_BYTES
 from phonevault.fs.format.names import b64decode, b64encode
@@ -62,8 +63,11 @@ class XattrSeals:
             XattrDamaged: it does not decrypt.
         """
         if is_long(encoded):
-            opened = bytearray(max(len(raw) - OVERHEAD_BYTES, 0))
-            return bytes(self._split(encoded, self._open(encoded, raw, memoryview(opened)))[0])
+            room = memoryview(bytearray(max(len(raw) - OVERHEAD_BYTES, 0)))
+            try:
+                return bytes(self._split(encoded, self._open(encoded, raw, room))[0])
+            finally:
+                wipe(room)
         try:
             return self._siv.decrypt(b64decode(encoded), [_AD])
         except (InvalidTag, ValueError):
@@ -72,9 +76,14 @@ class XattrSeals:
     def seal(self, name: bytes, value: bytes | memoryview) -> bytes:
         """The stored value. Nonce: random, at most 2^32 values a volume key."""
         encoded, nonce = self.encode(name), os.urandom(NONCE_BYTES)
-        if is_long(encoded):
-            value = b"".join((bytes((len(name),)), name, value))
-        return nonce + self._values.encrypt(nonce, value, encoded.encode("ascii"))
+        if not is_long(encoded):
+            return nonce + self._values.encrypt(nonce, value, encoded.encode("ascii"))
+        both = memoryview(bytearray(1 + len(name) + len(value)))
+        both[0], both[1 : 1 + len(name)], both[1 + len(name) :] = len(name), name, value
+        try:
+            return nonce + self._values.encrypt(nonce, both, encoded.encode("ascii"))
+        finally:
+            wipe(both)
 
     def open(self, name: bytes, raw: bytes, room: memoryview) -> memoryview:
         """The value, as a slice of ``room``.

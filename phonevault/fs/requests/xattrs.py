@@ -54,9 +54,10 @@ class XattrOperations:
         """SETXATTR."""
         head = abi.SETXATTR_IN if self._has_flags else abi.SETXATTR_IN_SHORT
         size, flags, *more = head.unpack_from(request.body)
-        name = abi.name_of(request.body[head.size :][: abi.XATTR_NAME_BYTES])
-        value = request.body[head.size + len(name) + 1 :]
-        if len(value) != size:
+        border = len(request.body) - size
+        # What name_of is given it copies to the heap: nothing of the value.
+        name, value = abi.name_of(request.body[head.size : border]), request.body[border:]
+        if head.size + len(name) + 1 != border:
             raise OSError(errno.EIO, "the request is cut short")
         _check(name)
         node = self._core.nodes.get(request.nodeid)

@@ -7,6 +7,7 @@ import errno
 import os
 import stat
 
+from keyslots.memory import wipe
 from phonevault.fs.errors import Damaged, XattrDamaged
 from phonevault.fs.format.rotation import ATTRIBUTE, Part
 from phonevault.fs.format.xattrs import TRUSTED_PREFIX, USER_PREFIX, VALUE_MAX_BYTES, encoded_part, is_long
@@ -58,14 +59,17 @@ def _convert(keys: TreeKeys, store: RotationStore, pin: PathHandle, prefix: str,
     path, encoded = path_of(pin.fd), encoded_part(stored, prefix) or ""
     raw = permitted(path, lambda: os.getxattr(path, stored))
     room = memoryview(bytearray(VALUE_MAX_BYTES))
-    if _opens(keys.newer, encoded, raw, room) or keys.older is None:
-        return False
-    seals = keys.older.xattrs
-    name = seals.decode(encoded, raw)
-    value = bytes(seals.open(name, raw, room))
+    try:
+        if _opens(keys.newer, encoded, raw, room) or keys.older is None:
+            return False
+        seals = keys.older.xattrs
+        name = seals.decode(encoded, raw)
+        sealed = keys.xattrs.seal(name, seals.open(name, raw, room))
+    finally:
+        wipe(room)
     new = prefix + keys.xattrs.encode(name)
     if new not in os.listxattr(path):
-        _put(store, path, pin.fd, (stored, raw), (new, keys.xattrs.seal(name, value)))
+        _put(store, path, pin.fd, (stored, raw), (new, sealed))
     with contextlib.suppress(OSError):
         permitted(path, lambda: os.removexattr(path, stored))
     if stored in os.listxattr(path):
