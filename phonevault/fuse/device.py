@@ -102,13 +102,24 @@ class Device:
                 raise
 
 
-def message_of(request: Request) -> bytes:
+def message_of(request: Request) -> bytearray:
     """The request as the kernel sent it, to be taken up later (it lives in a buffer that is used again)."""
-    length = _IN_BYTES + len(request.body)
-    header = abi.IN_HEADER.pack(
-        length, request.opcode, request.unique, request.nodeid, request.uid, request.gid, request.pid, 0, 0
+    message = bytearray(_IN_BYTES + len(request.body))
+    abi.IN_HEADER.pack_into(
+        message,
+        0,
+        len(message),
+        request.opcode,
+        request.unique,
+        request.nodeid,
+        request.uid,
+        request.gid,
+        request.pid,
+        0,
+        0,
     )
-    return header + request.body
+    memoryview(message)[_IN_BYTES:] = request.body
+    return message
 
 
 def parse(buffer: memoryview, count: int, request: Request) -> None:

@@ -25,7 +25,7 @@ class Flusher:
     def __init__(self, flush: Callable[[int], bool], serve: Callable[[Request], None]) -> None:
         self._flush = flush
         self._serve = serve
-        self._waiting: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
+        self._waiting: queue.SimpleQueue[bytearray | None] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._pending = 0
         self._thread: threading.Thread | None = None

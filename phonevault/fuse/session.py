@@ -1,8 +1,4 @@
-"""Serves one mount: workers that read, dispatch and reply, and the gate that freezes and locks it.
-
-Modes: OPEN (served), FROZEN (requests wait unanswered), DRAINING (a lock is under way: only what brings dirty data home is
-served), LOCKED (everything that needs keys answers ENOKEY).
-"""
+"""Serves one mount: workers that read, dispatch and reply; freezing and locking it behind its gate (fuse/gate.py)."""
 
 from __future__ import annotations
 
@@ -13,12 +9,12 @@ import os
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from enum import Enum
 
 from phonevault.fuse import abi
-from phonevault.fuse.device import Device, message_of, parse
+from phonevault.fuse.device import Device, parse
 from phonevault.fuse.errors import ProtocolMismatch
 from phonevault.fuse.flusher import Flusher
+from phonevault.fuse.gate import Gate, Hold, Mode, Verdict
 from phonevault.fuse.lead import Lead, Member
 from phonevault.fuse.request import FlushFirst, Operations, Request, untouched
 from phonevault.fuse.wakefulness import Wakefulness, asleep
@@ -41,27 +37,6 @@ _TELLS = frozenset(
     }
 )
 """Requests whose answer is plaintext, and that change and count nothing."""
-
-
-class Mode(Enum):
-    """What happens to a request that arrives."""
-
-    OPEN = 0
-    FROZEN = 1
-    DRAINING = 2
-    LOCKED = 3
-
-
-class _Hold(Enum):
-    """Whether somebody wants the tree for himself."""
-
-    NONE = 0
-    COMING = 1
-    STILL = 2
-
-
-_OPEN, _LOCKED, _NO_HOLD = Mode.OPEN, Mode.LOCKED, _Hold.NONE
-"""For what is asked at every request: to find a member in its class takes four times as long."""
 
 
 class _Worker(Member):
@@ -109,11 +84,8 @@ class Session:
         self._device = Device(fd)
         self._operations = operations
         self._handlers = dict(operations.handlers)
-        self._mode = Mode.OPEN
-        self._hold = _Hold.NONE
+        self._gate = Gate(operations)
         self._one_holds = threading.Lock()
-        self._parked: list[bytes] = []
-        self._park_lock = threading.Lock()
         self._kernel_minor = 0
         self._ended = threading.Event()
         self._flusher = Flusher(self._flush, self._serve_flushed)
@@ -164,17 +136,17 @@ class Session:
     @property
     def mode(self) -> Mode:
         """What happens to requests now."""
-        return self._mode
+        return self._gate.mode
 
     def freeze(self) -> None:
         """From now on new requests wait unanswered; those being served are finished."""
-        if self._mode is Mode.OPEN:
-            self._mode = Mode.FROZEN
+        if self._gate.mode is Mode.OPEN:
+            self._gate.change(Mode.FROZEN)
 
     def thaw(self) -> None:
         """Serve what waited, and everything that comes."""
-        self._mode = Mode.OPEN
-        self._serve_parked()
+        self._gate.change(Mode.OPEN)
+        self._serve_waiting()
 
     @contextlib.contextmanager
     def still(self) -> Iterator[None]:
@@ -183,17 +155,17 @@ class Session:
         A request may be waiting for dirty data to come home (fuse/flusher.py), so that is served until then.
         """
         with self._one_holds:
-            self._hold = _Hold.COMING
+            self._gate.hold(Hold.COMING)
             try:
                 while self._flusher.busy and not self._ended.is_set():
                     time.sleep(_POLL_S)
-                self._hold = _Hold.STILL
+                self._gate.hold(Hold.STILL)
                 while any(worker.busy for worker in self._workers) and not self._ended.is_set():
                     time.sleep(_STILL_POLL_S)
                 yield
             finally:
-                self._hold = _Hold.NONE
-                self._serve_parked()
+                self._gate.hold(Hold.NONE)
+                self._serve_waiting()
 
     def unlock(self) -> None:
         """Serve again after a lock; the file system must have its keys."""
@@ -210,15 +182,15 @@ class Session:
             False if a request that may use keys was still being served at the end.
         """
         deadline = time.monotonic() + timeout_s
-        self._mode = Mode.DRAINING
-        self._serve_parked()
+        self._gate.change(Mode.DRAINING)
+        self._serve_waiting()
         drain = threading.Thread(target=self._invalidate, args=(self._operations.dirty_nodes(),), daemon=True)
         drain.start()
         drain.join(max(0.0, deadline - time.monotonic()))
         if drain.is_alive():
             log.warning("lock: not all dirty data could be written back in time")
-        self._mode = Mode.LOCKED
-        self._serve_parked()
+        self._gate.change(Mode.LOCKED)
+        self._serve_waiting()
         idle = self._wait_idle(max(deadline, time.monotonic() + 0.5))
         self._scrub_workers()
         threading.Thread(target=self._forget_everything, name="fuse-invalidate", daemon=True).start()
@@ -262,7 +234,7 @@ class Session:
 
     def _invalidate(self, nodes: Sequence[int]) -> None:
         for node in nodes:
-            if self._mode is Mode.OPEN or self._ended.is_set():
+            if self._gate.mode is Mode.OPEN or self._ended.is_set():
                 return
             try:
                 self._device.notify(abi.Notify.INVAL_INODE, abi.NOTIFY_INVAL_INODE.pack(node, 0, 0))
@@ -285,18 +257,18 @@ class Session:
     def _take_requests(self, worker: _Worker) -> bool:
         """Serve until another worker leads; False once the file system is unmounted."""
         device, request, lead, handlers = self._device, worker.request, self._lead, self._handlers
-        receive, buffer = device.receive, worker.buffer
+        receive, buffer, gate = device.receive, worker.buffer, self._gate
         while receive(buffer, request):
-            # Set before the mode is read: lock() sets the mode, then waits for `busy` to clear.
+            # Set before the gate is asked: lock() closes it, then waits for `busy` to clear.
             worker.busy = True
             worker.served += 1
             if lead.asleep:
                 lead.rouse()
-            if self._mode is _OPEN and self._hold is _NO_HOLD:
+            if gate.is_open:
                 self._answer(handlers.get(request.opcode), request)
             else:
-                self._gate(request)
-                if self._mode is _LOCKED:
+                self._pass(request)
+                if gate.is_locked:
                     worker.wipe()
             worker.busy = False
             if not worker.leads:
@@ -319,49 +291,26 @@ class Session:
         else:
             if body is None:
                 return
-            if self._mode is _LOCKED and request.opcode in _TELLS:
+            if self._gate.is_locked and request.opcode in _TELLS:
                 # It outlived the lock (a hung disk): what it read must not get into the kernel's caches now.
                 self._device.reply_error(request.unique, errno.ENOKEY)
                 return
             self._device.reply(request.unique, body)
 
-    def _gate(self, request: Request) -> None:
-        """A request while the mount is not open."""
-        opcode = request.opcode
-        if opcode == abi.Opcode.INTERRUPT:
+    def _pass(self, request: Request) -> None:
+        """A request while the gate is not open."""
+        if request.opcode == abi.Opcode.INTERRUPT:
             self._interrupt(abi.INTERRUPT_IN.unpack_from(request.body)[0])
             return
-        if self._waits_for_holder(request):
-            return
-        if (
-            opcode in self._operations.needs_no_keys
-            or self._operations.keyless(request)
-            or (self._mode is Mode.DRAINING and opcode in self._operations.drains)
-        ):
-            self._answer(self._handlers.get(opcode), request)
-            return
-        with self._park_lock:
-            if self._mode in (Mode.FROZEN, Mode.DRAINING):
-                self._parked.append(message_of(request))
-                return
-        if self._mode is Mode.OPEN:
-            self._answer(self._handlers.get(opcode), request)
-        else:
+        verdict = self._gate.judge(request)
+        if verdict is Verdict.SERVE:
+            self._answer(self._handlers.get(request.opcode), request)
+        elif verdict is Verdict.REFUSE:
             self._device.reply_error(request.unique, errno.ENOKEY)
-
-    def _waits_for_holder(self, request: Request) -> bool:
-        """Park a request while somebody has the tree for himself. In a locked mount nothing is done with it, so nothing waits."""
-        with self._park_lock:
-            if self._hold is _Hold.NONE or self._mode is Mode.LOCKED:
-                return False
-            if self._hold is _Hold.COMING and request.opcode in self._operations.drains:
-                return False
-            self._parked.append(message_of(request))
-            return True
 
     def _flush(self, node: int) -> bool:
         """Bring a node's dirty pages home. Not while the mount is frozen: nobody would answer, so the request is parked instead."""
-        if self._mode is not Mode.OPEN:
+        if self._gate.mode is not Mode.OPEN:
             return False
         with contextlib.suppress(OSError):
             self._device.notify(abi.Notify.INVAL_INODE, abi.NOTIFY_INVAL_INODE.pack(node, 0, 0))
@@ -371,37 +320,29 @@ class Session:
         self._take_up(request)
         self._operations.scrub()
 
-    def _serve_parked(self) -> None:
-        """Take up what was parked; what must wait on is parked again."""
-        with self._park_lock:
-            waiting, self._parked = self._parked, []
-        if not waiting:
-            return
-        request = Request(self._operations.scratch_bytes)
+    def _serve_waiting(self) -> None:
+        """Take up what waited; what must wait on does so."""
+        request: Request | None = None
         try:
-            for message in waiting:
+            for message in self._gate.waiting():
+                request = request or Request(self._operations.scratch_bytes)
                 parse(memoryview(message), len(message), request)
                 self._take_up(request)
         finally:
-            request.wipe_scratch()
+            if request is not None:
+                request.wipe_scratch()
 
     def _take_up(self, request: Request) -> None:
-        """A request that waited, under the mode that holds now."""
-        if self._mode is Mode.OPEN and self._hold is _Hold.NONE:
+        """A request that waited, under what holds now."""
+        if self._gate.is_open:
             self._answer(self._handlers.get(request.opcode), request)
         else:
-            self._gate(request)
+            self._pass(request)
 
     def _interrupt(self, unique: int) -> None:
         """The caller of a waiting request was signalled: let it go with EINTR."""
-        with self._park_lock:
-            for index, message in enumerate(self._parked):
-                if abi.IN_HEADER.unpack_from(message)[2] == unique:
-                    del self._parked[index]
-                    break
-            else:
-                return
-        self._device.reply_error(unique, errno.EINTR)
+        if self._gate.withdraw(unique):
+            self._device.reply_error(unique, errno.EINTR)
 
     def _handshake(self, request: Request) -> None:
         """FUSE_INIT."""

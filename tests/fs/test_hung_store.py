@@ -17,8 +17,9 @@ from phonevault.fs.core import contents_of
 from phonevault.fs.errors import KeysMissing
 from phonevault.fuse import abi
 from phonevault.fuse.abi import Opcode
+from phonevault.fuse.gate import Mode
 from phonevault.fuse.request import Request
-from phonevault.fuse.session import Mode, Session
+from phonevault.fuse.session import Session
 
 TEXT = b"plaintext of the file " * 300
 
@@ -126,12 +127,12 @@ def test_what_comes_back_after_the_lock_is_not_told(
     request.opcode, request.unique = opcode, 7
 
     def answered(asked: Request) -> bytes:
-        session._mode = Mode.LOCKED
+        session._gate.change(Mode.LOCKED)
         return TEXT
 
     session._answer(answered, request)
     assert device.told == [errno.ENOKEY]
-    session._mode = Mode.OPEN
+    session._gate.change(Mode.OPEN)
     session._answer(lambda asked: TEXT, request)
     assert device.told[1:] == [TEXT]
     # A change that was made is told as it is.

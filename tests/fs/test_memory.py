@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from support.computer import wait_until
 from support.memory_scan import scan
 from support.mounted_tree import mounted_tree
 from support.mounted_tree_child import VAULT_ID
@@ -119,3 +122,26 @@ def test_a_lock_leaves_no_plaintext_of_files_and_attributes_of_any_size(tmp_path
         found = scan(mount.pid, marked.marks)
         mount.tell("unlock")
         assert found == {}
+
+
+def test_a_lock_leaves_nothing_of_a_write_that_waited_in_a_frozen_folder(tmp_path: Path) -> None:
+    marked = Marked()
+    with mounted_tree(tmp_path) as mount, ThreadPoolExecutor(48) as writers:
+        handles = [os.open(mount.path / str(number), os.O_RDWR | os.O_CREAT) for number in range(48)]
+        for number, fd in enumerate(handles):
+            # To the kernel's cache.
+            os.write(fd, marked.content("written", (100, 640, 5000, 30_000)[number % 4]))
+        mount.tell("freeze")
+        synced = [writers.submit(os.fsync, fd) for fd in handles]
+        # Until they have come, and wait.
+        wait_until(lambda: set(scan(mount.pid, marked.marks)) == set(marked.marks))
+        mount.tell("lock")
+        for done in synced:  # an FSYNC may come when the lock is there; the data has come home before
+            refused = done.exception()
+            assert refused is None or (isinstance(refused, OSError) and refused.errno == errno.ENOKEY)
+        found = scan(mount.pid, marked.marks)
+        mount.tell("unlock")
+        for fd in handles:
+            assert os.pread(fd, 32, 0) == marked.marks[f"written, {os.fstat(fd).st_size} bytes"]
+            os.close(fd)
+    assert found == {}
