@@ -10,6 +10,7 @@ from functools import partial
 from phonevault.check.contents import ContentChecker
 from phonevault.check.findings import Code, Counts, Flaw
 from phonevault.check.links import LinkChecker
+from phonevault.check.names import Role, role_of
 from phonevault.check.places import Descriptors, Directory, Place
 from phonevault.check.telling import Telling
 from phonevault.check.xattrs import XattrChecker
@@ -132,7 +133,9 @@ class Objects:
         folder = Directory(self._root, links.DIRECTORY, None, (0, 0))
         for name in self._links.needless():
             place = Place(folder, name, None)
-            if not links.is_sidecar(name):
+            if role_of(name) is Role.TEMPORARY:
+                self._telling.tell(place, Flaw(Code.LEFTOVER), partial(self._links.remove, name))
+            elif not links.is_sidecar(name):
                 self._telling.tell(place, Flaw(Code.FOREIGN))
             elif complete:
                 self._telling.tell(place, Flaw(Code.LINK_TARGET_ORPHAN), partial(self._links.remove, name))

@@ -52,6 +52,9 @@ class Repair:
         """
         fd = self._descriptors.fd(place.directory)
         if stat.S_ISDIR(os.stat(place.stored, dir_fd=fd, follow_symlinks=False).st_mode):
+            with contextlib.suppress(OSError):  # an empty one may be another user's
+                os.rmdir(place.stored, dir_fd=fd)
+                return "removed"
             below = os.open(place.stored, DIRECTORY_FLAGS, dir_fd=fd)
             try:
                 for name in os.listdir(below):

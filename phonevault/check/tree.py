@@ -233,14 +233,12 @@ class TreeCheck:
             return False
         if stat.S_ISDIR(status.st_mode):
             try:
-                below = os.open(place.stored, DIRECTORY_FLAGS, dir_fd=fd)
+                found = _listed(place.stored, fd)
+            except PermissionError:  # root's, killed before it gave it away: then there is nothing in it
+                found = []
             except OSError as error:
                 self._telling.failed(place, error)
                 return True
-            try:
-                found = os.listdir(below)
-            finally:
-                os.close(below)
             if any(role_of(name) not in (Role.DIRECTORY_ID, Role.SIDECAR) for name in found):
                 return False
         self._telling.tell(place, Flaw(Code.LEFTOVER), lambda: self._telling.mending.remove(place))
@@ -326,3 +324,11 @@ class TreeCheck:
             return None
         self._enter(directory)
         return directory
+
+
+def _listed(stored: str, fd: int) -> list[str]:
+    below = os.open(stored, DIRECTORY_FLAGS, dir_fd=fd)
+    try:
+        return os.listdir(below)
+    finally:
+        os.close(below)

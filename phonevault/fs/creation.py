@@ -9,7 +9,6 @@ also after a crash, sees all of it or nothing.
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import stat
 from collections.abc import Callable
@@ -21,13 +20,12 @@ from phonevault.fs.format import dirid, names
 from phonevault.fs.nodes import Node
 from phonevault.fs.permissions import NewObject
 from phonevault.fs.removal import remove_leftover, without_id
-from phonevault.fs.small_files import temporary_name, write_new
-from phonevault.fs.syscalls import RENAME_NOREPLACE, rename
+from phonevault.fs.small_files import place_directory, temporary_name, write_new
+from phonevault.fs.syscalls import NO_SUCH_FLAG, RENAME_NOREPLACE, rename
 from phonevault.fuse.request import Request
 
 _PIN = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-_NO_SUCH_FLAG = (errno.EINVAL, errno.ENOSYS)
 
 Make = Callable[[str, int], int]
 """Makes an object by its stored name in a directory and returns a descriptor of it; on failure there is no object."""
@@ -125,7 +123,7 @@ def make_directory(core: Core, parent: Node, name: bytes, owner: Owner) -> tuple
         inherited = os.fstat(fd).st_mode & stat.S_ISGID
         furnish(core, fd, owner, handle.fd)
         os.fchmod(fd, stat.S_IMODE(owner.new.mode) | inherited)
-        return _move_in(handle.fd, temporary, encoded, _place_directory), fd, directory_id
+        return _move_in(handle.fd, temporary, encoded, place_directory), fd, directory_id
     except OSError:
         with contextlib.suppress(OSError):
             _take_back_directory(handle.fd, fd, temporary, names.stored_name(encoded))
@@ -180,26 +178,16 @@ def furnish(core: Core, fd: int, owner: Owner, parent_fd: int) -> None:
 
 def _move_in(directory_fd: int, temporary: str, encoded: str, place: Callable[[int, str, str], None]) -> str:
     with sidecars.named(directory_fd, encoded) as stored:
-        try:
-            rename(directory_fd, temporary, directory_fd, stored, RENAME_NOREPLACE)
-        except OSError as error:
-            if error.errno not in _NO_SUCH_FLAG:
-                raise
-            place(directory_fd, temporary, stored)
+        place(directory_fd, temporary, stored)
         return stored
 
 
 def _place_object(directory_fd: int, temporary: str, stored: str) -> None:
-    """Where the backing store knows no RENAME_NOREPLACE (NFS)."""
-    os.link(temporary, stored, src_dir_fd=directory_fd, dst_dir_fd=directory_fd, follow_symlinks=False)
-    os.unlink(temporary, dir_fd=directory_fd)
-
-
-def _place_directory(directory_fd: int, temporary: str, stored: str) -> None:
-    """The same: a rename replaces empty directories only, and those of a tree have an id file in them."""
+    """Give an object its name, over nothing. Not for directories, which cannot be linked (where the store knows no RENAME_NOREPLACE)."""
     try:
-        os.rename(temporary, stored, src_dir_fd=directory_fd, dst_dir_fd=directory_fd)
+        rename(directory_fd, temporary, directory_fd, stored, RENAME_NOREPLACE)
     except OSError as error:
-        if error.errno in (errno.ENOTDIR, errno.ENOTEMPTY):
-            raise FileExistsError(errno.EEXIST, "there is something of that name") from None
-        raise
+        if error.errno not in NO_SUCH_FLAG:
+            raise
+        os.link(temporary, stored, src_dir_fd=directory_fd, dst_dir_fd=directory_fd, follow_symlinks=False)
+        os.unlink(temporary, dir_fd=directory_fd)

@@ -18,7 +18,7 @@ from phonevault.fs.format.layout import OVERHEAD_BYTES
 from phonevault.fs.format.links import LongLink
 from phonevault.fs.keys import TreeKeys
 from phonevault.fs.nodes import Node, PathHandle
-from phonevault.fs.small_files import make_directory, open_small, sync_directory, write_new
+from phonevault.fs.small_files import make_directory, open_small, put_durably
 
 _DIRECTORY = os.O_PATH | os.O_NOFOLLOW | os.O_DIRECTORY | os.O_CLOEXEC
 _SIDECAR_MAX_BYTES = links.TARGET_MAX_BYTES + OVERHEAD_BYTES
@@ -49,9 +49,10 @@ class LongLinks:
             raise OSError(errno.ENAMETOOLONG, "no target of a link is that long")
         link = LongLink.new(target)
         with self._directory(make=True) as fd:
-            write_new(link.sidecar, keys.seal_long_target(link, target), fd, like=os.fstat(fd))
+            sidecar = keys.seal_long_target(link, target)
             try:
-                sync_directory(fd)
+                # Replaces nothing: its id is random.
+                put_durably(link.sidecar, sidecar, fd, replace=True, like=os.fstat(fd))
                 yield link.text
             except OSError:
                 with contextlib.suppress(OSError):

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from phonevault.fs.access import mode_changes
 from phonevault.fs.errors import Damaged
 from phonevault.fs.format import names
+from phonevault.fs.syscalls import NO_SUCH_FLAG, RENAME_NOREPLACE, rename
 
 _LIMIT_BYTES = 512
 
@@ -124,8 +125,6 @@ def put_durably(
 def make_directory(name: str, directory_fd: int) -> None:
     """Make a directory of ours that is not there yet, durably. It belongs to whom the one above belongs to, from its first moment in place.
 
-    An empty one that another host has just made is replaced.
-
     Raises:
         FileExistsError: there is something of that name.
         OSError: of the backing store; nothing has changed.
@@ -134,16 +133,37 @@ def make_directory(name: str, directory_fd: int) -> None:
     temporary = temporary_name()
     os.mkdir(temporary, 0o700, dir_fd=directory_fd)
     try:
-        if os.geteuid() == 0:
+        if os.geteuid() == 0 and (owner.st_uid, owner.st_gid) != (0, 0):
             os.chown(temporary, owner.st_uid, owner.st_gid, dir_fd=directory_fd, follow_symlinks=False)
-        os.rename(temporary, name, src_dir_fd=directory_fd, dst_dir_fd=directory_fd)
-    except OSError as error:
+        place_directory(directory_fd, temporary, name)
+    except OSError:
         with contextlib.suppress(OSError):
             os.rmdir(temporary, dir_fd=directory_fd)
-        if error.errno in (errno.ENOTEMPTY, errno.ENOTDIR):
-            raise FileExistsError(errno.EEXIST, "there is something of that name") from None
         raise
     sync_directory(directory_fd)
+
+
+def place_directory(directory_fd: int, temporary: str, name: str) -> None:
+    """Give a directory its name, over nothing.
+
+    Where the backing store knows no RENAME_NOREPLACE it replaces an empty directory: those of a tree have an id file in them, and who has
+    opened another one finds nothing in it that is lost.
+
+    Raises:
+        FileExistsError: there is something of that name.
+        OSError: of the backing store.
+    """
+    try:
+        rename(directory_fd, temporary, directory_fd, name, RENAME_NOREPLACE)
+    except OSError as error:
+        if error.errno not in NO_SUCH_FLAG:
+            raise
+        try:
+            os.rename(temporary, name, src_dir_fd=directory_fd, dst_dir_fd=directory_fd)
+        except OSError as refused:
+            if refused.errno in (errno.ENOTDIR, errno.ENOTEMPTY):
+                raise FileExistsError(errno.EEXIST, "there is something of that name") from None
+            raise
 
 
 def for_reading(directory_fd: int) -> int:

@@ -11,6 +11,8 @@ from struct import Struct
 
 RENAME_NOREPLACE = 1
 RENAME_EXCHANGE = 2
+NO_SUCH_FLAG = (errno.EINVAL, errno.ENOSYS)
+"""What renameat2(2) says where the backing store knows no flags (NFS)."""
 
 FALLOC_KEEP_SIZE = 0x01
 FALLOC_PUNCH_HOLE = 0x02

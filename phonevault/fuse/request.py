@@ -49,6 +49,10 @@ class Request:
         self.cipher = untouched(scratch_bytes)
         self.plain = untouched(scratch_bytes)
 
+    def wipe_body(self) -> None:
+        """Overwrite what the kernel sent: plaintext, in a WRITE."""
+        self.body[:] = bytes(len(self.body))
+
     def wipe_scratch(self) -> None:
         """Overwrite the scratch memory: plaintext of files may be left in it."""
         self.plain[:] = bytes(len(self.plain))

@@ -269,6 +269,7 @@ class Session:
             else:
                 self._pass(request)
                 if gate.is_locked:
+                    request.wipe_body()  # a kernel that does not know of the lock sends data even now
                     worker.wipe()
             worker.busy = False
             if not worker.leads:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
+import sys
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -287,6 +290,12 @@ DAMAGES = [
         {Code.FOREIGN},
         False,
     ),
+    Damage(
+        "leftover beside the targets of long links",
+        lambda made: (made.tree / links.DIRECTORY / TEMPORARY).write_bytes(b"x"),
+        {Code.LEFTOVER},
+        True,
+    ),
     Damage("a file for the folder of long links", file_for_folder, {Code.LINK_TARGETS_GONE}, True),
     Damage("extended attributes", damage_attribute, {Code.XATTR_DAMAGED}, False),
     Damage("magic of a file", lambda made: flip(made.stored(b"blocks"), 0), {Code.FILE_HEADER_DAMAGED}, False),
@@ -415,3 +424,33 @@ def test_a_huge_hole_costs_nothing(made: Ciphertext) -> None:
     os.truncate(made.stored(b"blocks"), 1 << 43)
     codes = {finding.code for finding in check(made.tree, made.cipher)}
     assert Code.BLOCK_ZEROED in codes
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="not applicable: only root can act as another user")
+def test_an_owner_removes_what_a_killed_mount_of_roots_left_half_made() -> None:
+    """An empty directory of root's, which the owner may not look into, but remove."""
+    with tempfile.TemporaryDirectory() as place:
+        made = Ciphertext.make(Path(place) / "tree", "aes-256-gcm")
+        for path in (Path(place), made.tree, *made.tree.rglob("*")):
+            os.chown(path, 65534, 65534, follow_symlinks=False)
+        (made.tree / TEMPORARY).mkdir(mode=0o700)
+        code = subprocess.run(
+            [sys.executable, "-c", AS_THE_OWNER, made.tree, made.cipher],
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+            check=False,
+        ).returncode
+        assert code == 0
+        assert not (made.tree / TEMPORARY).exists()
+        assert not check(made.tree, made.cipher)
+
+
+AS_THE_OWNER = """
+import os, sys
+from pathlib import Path
+from support.checking import check
+os.setgroups([])
+os.setgid(65534)
+os.setuid(65534)
+(finding,) = check(Path(sys.argv[1]), sys.argv[2], repair=True)
+sys.exit((finding.code.value, finding.repaired) != ("leftover", "removed"))
+"""

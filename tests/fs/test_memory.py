@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import mmap
 import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -102,23 +103,36 @@ def changes(path: Path, size: int, marked: Marked) -> Iterator[int]:
     os.ftruncate(fd, size * 2 // 3 + 1)
 
 
+@pytest.mark.parametrize("shared", [False, True], ids=["alone", "shared"])
 @pytest.mark.parametrize("cipher", ["aes-256-gcm", "aes-256-xts"])
-def test_a_lock_leaves_no_plaintext_of_files_and_attributes_of_any_size(tmp_path: Path, cipher: str) -> None:
+def test_a_lock_leaves_no_plaintext_of_files_and_attributes_of_many_sizes(
+    tmp_path: Path, cipher: str, shared: bool
+) -> None:
     marked = Marked()
     sizes = [16, 33, 300, 640, 1500, 4096, 5000, 12_800, 70_000, 300_000]
-    with mounted_tree(tmp_path, cipher) as mount, ExitStack() as kept:
+    with mounted_tree(tmp_path, cipher, *["shared"] * shared) as mount, ExitStack() as kept:
         paths = [(mount.path / f"{size}.{number}", size) for size in sizes for number in range(4)]
         for path, size in paths:
             path.write_bytes(marked.content("first", size))
         mount.remount()  # so that the kernel holds none of it
+        direct: list[int] = []
         for path, size in paths:
             for fd in changes(path, size, marked):
                 kept.callback(os.close, fd)
+            direct.append(os.open(path, os.O_RDWR | os.O_DIRECT))
+            kept.callback(os.close, direct[-1])
+            with mmap.mmap(-1, 8192) as pages:
+                pages[:] = marked.content("written past the cache", 8192)
+                os.pwrite(direct[-1], pages, 0)
             for name in ("user.short", "user." + "l" * 230):
                 os.setxattr(path, name, marked.content(f"value of {name[:8]}", size % 1009))
                 assert len(os.getxattr(path, name)) == size % 1009
             assert len(os.listxattr(path)) == 2
         mount.tell("lock")
+        for fd in direct:
+            with mmap.mmap(-1, 8192) as pages, pytest.raises(OSError, match="key"):
+                pages[:] = marked.content("sent to a locked folder", 8192)
+                os.pwrite(fd, pages, 0)
         found = scan(mount.pid, marked.marks)
         mount.tell("unlock")
         assert found == {}

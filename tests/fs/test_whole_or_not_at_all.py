@@ -18,7 +18,7 @@ import pytest
 from support.direct_tree import DirectTree
 from support.steps import killed_before, watch
 
-from phonevault.fs import creation, sidecars
+from phonevault.fs import creation, sidecars, small_files
 from phonevault.fs.acl import Entry, Tag, pack
 from phonevault.fs.core import Core
 from phonevault.fs.format import links, names
@@ -322,7 +322,7 @@ def plain_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> DirectTree:
             raise OSError(errno.EINVAL, "no such flag")
         os.rename(source, target, src_dir_fd=source_fd, dst_dir_fd=target_fd)
 
-    for module in (creation, renames):
+    for module in (creation, renames, small_files):
         monkeypatch.setattr(module, "rename", refused)
     # Everything is made under a temporary name then.
     monkeypatch.setattr(Core, "owns", lambda *_: False)

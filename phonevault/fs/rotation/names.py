@@ -26,10 +26,9 @@ from phonevault.fs.rotation.links import LinkSteps
 from phonevault.fs.rotation.store import RotationStore
 from phonevault.fs.rotation.undo import restore_status, write_at
 from phonevault.fs.small_files import exists, read_small
-from phonevault.fs.syscalls import RENAME_NOREPLACE, rename
+from phonevault.fs.syscalls import NO_SUCH_FLAG, RENAME_NOREPLACE, rename
 
 _ID_FLAGS = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-_NO_SUCH_FLAG = (errno.EINVAL, errno.ENOSYS)
 
 
 @dataclass
@@ -223,7 +222,7 @@ def _rename_to_free(fd: int, stored: str, newer: str) -> None:
     except FileExistsError:
         raise NameDamaged("an entry is there under its older and its newer name") from None
     except OSError as error:
-        if error.errno not in _NO_SUCH_FLAG:
+        if error.errno not in NO_SUCH_FLAG:
             raise
         if exists(newer, fd):
             raise NameDamaged("an entry is there under its older and its newer name") from None
