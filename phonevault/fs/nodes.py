@@ -37,13 +37,15 @@ class PathHandle:
         fd: the descriptor.
         directory_id: of a directory, once read. It is known no longer than the handle lasts: that long, no other directory can have
             the inode number.
+        asked: of a directory, whether an entry was looked up since it was listed from its beginning.
     """
 
-    __slots__ = ("directory_id", "fd")
+    __slots__ = ("asked", "directory_id", "fd")
 
     def __init__(self, fd: int) -> None:
         self.fd = fd
         self.directory_id: bytes | None = None
+        self.asked = False
 
     def __del__(self) -> None:
         os.close(self.fd)

@@ -79,7 +79,6 @@ class Init:
     DONT_MASK = 1 << 6
     AUTO_INVAL_DATA = 1 << 12
     DO_READDIRPLUS = 1 << 13
-    READDIRPLUS_AUTO = 1 << 14
     ASYNC_DIO = 1 << 15
     WRITEBACK_CACHE = 1 << 16
     PARALLEL_DIROPS = 1 << 18

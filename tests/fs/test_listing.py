@@ -16,6 +16,7 @@ from support.mounted_tree import MountedTree, mounted_tree
 from keyslots.secret import Secret
 from phonevault.fs import listing
 from phonevault.fs.listing import Listing
+from phonevault.fs.requests import directories
 
 
 def stored_name(number: int) -> str:
@@ -251,6 +252,35 @@ def test_a_listing_tells_again_only_what_the_kernel_may_have_lost(tmp_path: Path
     finally:
         tree.filesystem.lock()
         tree.filesystem.close()
+
+
+def test_a_large_directory_tells_of_its_first_entries_and_of_all_to_who_looks_at_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(directories, "_WITH_ATTRIBUTES", 50)
+    made = DirectTree(tmp_path / "tree")
+    names = {b"entry %d" % number for number in range(120)}
+    for name in names:
+        made.create(name)
+    made.filesystem.close()
+
+    def told(looks: bool) -> list[int]:
+        """Numbers told of the entries in their order; who ``looks`` asks for one that comes without attributes."""
+        tree, position, found = DirectTree(tmp_path / "tree"), 0, {}
+        while True:
+            more, position = tree.told_behind(position)
+            if not more:
+                break
+            found |= more
+            unknown = [name for name, number in more.items() if not number]
+            if looks and unknown:
+                assert tree.find(unknown[0])
+        assert set(found) == names
+        return list(found.values())
+
+    plain, asked = told(looks=False), told(looks=True)
+    assert all(plain[:50]) and not any(plain[50:])
+    assert all(asked[:50]) and 0 < asked.count(0) < 30 and all(asked[-40:])
 
 
 def test_of_a_shared_tree_everything_is_told_each_time(tmp_path: Path) -> None:

@@ -130,9 +130,14 @@ class DirectTree:
 
     def told_by_listing(self, node: int = 1) -> dict[bytes, int]:
         """READDIRPLUS from the beginning: the number told of each name; 0: nothing was told of it but the name."""
-        body = abi.READ_IN.pack(self.opendir(node), 0, READDIR_BYTES, 0, 0, 0, 0)
-        entries = self._entries(self.ask(Opcode.READDIRPLUS, node, body), plus=True)
-        return {name: number for name, _, _, number in entries if name not in (b".", b"..")}
+        return self.told_behind(0, node)[0]
+
+    def told_behind(self, position: int, node: int = 1) -> tuple[dict[bytes, int], int]:
+        """The same of one READDIRPLUS behind a position, and the next position; 0 at the end."""
+        body = abi.READ_IN.pack(self.opendir(node), position, READDIR_BYTES, 0, 0, 0, 0)
+        entries = list(self._entries(self.ask(Opcode.READDIRPLUS, node, body), plus=True))
+        told = {name: number for name, _, _, number in entries if name not in (b".", b"..")}
+        return told, entries[-1][1] if entries else 0
 
     def _entries(self, reply: bytes, *, plus: bool) -> Iterator[tuple[bytes, int, int, int]]:
         """Name, position, inode and, with ``plus``, the number told of each entry."""

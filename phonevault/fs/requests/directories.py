@@ -18,7 +18,7 @@ from phonevault.fs.core import Core
 from phonevault.fs.errors import Damaged
 from phonevault.fs.format import names
 from phonevault.fs.listing import Listing
-from phonevault.fs.nodes import Node
+from phonevault.fs.nodes import Node, PathHandle
 from phonevault.fs.small_files import exists, sync_directory
 from phonevault.fuse import abi
 from phonevault.fuse.request import Request
@@ -30,6 +30,12 @@ _NO_ENTRY = bytes(abi.ENTRY_OUT_BYTES)
 _PADDING = tuple(bytes(-length % 8) for length in range(8))
 _DOT, _DOTDOT = 1, 2
 _LISTINGS = 64
+_WITH_ATTRIBUTES = 1024
+"""So many entries of a directory are listed with their attributes, and the others once an entry was looked up.
+
+Who walks a tree (find, du, rm -r, chmod -R) reads a directory to its end before it asks for the first entry's attributes, so the kernel's
+own guess (READDIRPLUS_AUTO: some 190 entries) costs such a program a look-up for each further one, which is dearer than attributes are.
+"""
 
 
 class DirectoryOperations:
@@ -57,7 +63,7 @@ class DirectoryOperations:
         return self._read(request, plus=False)
 
     def readdirplus(self, request: Request) -> bytes:
-        """READDIRPLUS: each entry with its attributes, counted as a look-up; without them where the kernel has them."""
+        """READDIRPLUS: entries with attributes are counted as looked up; some have none (the kernel has them; the directory is large)."""
         return self._read(request, plus=True)
 
     def fsyncdir(self, request: Request) -> bytes:
@@ -77,9 +83,10 @@ class DirectoryOperations:
         if listing is None or position == 0:
             core.directory_id(node)  # that of an empty directory is looked at, too
             listing = self._keep(node, Listing(handle.fd))
+            handle.asked = False
         behind = listing.after(position)
         if behind:
-            self._fill(out, node, handle.fd, listing, behind, size, plus=plus)
+            self._fill(out, node, handle, listing, behind, size, plus=plus)
         if not out:
             self._listings.pop(node.id, None)
         return bytes(out)
@@ -88,7 +95,7 @@ class DirectoryOperations:
         self,
         out: bytearray,
         node: Node,
-        directory_fd: int,
+        handle: PathHandle,
         listing: Listing,
         numbers: range,
         size: int,
@@ -102,7 +109,8 @@ class DirectoryOperations:
         """
         fits = size - abi.DIRENT.size - (abi.ENTRY_OUT_BYTES if plus else 0)
         open_name = self._core.keys.name_opener(self._core.directory_id(node))
-        entry_of, dirent = self._entry, abi.DIRENT.pack
+        entry_of, dirent, directory_fd = self._entry, abi.DIRENT.pack, handle.fd
+        told_of = numbers.stop if handle.asked else _WITH_ATTRIBUTES
         lasting, is_told = not self._core.shared, self._core.nodes.is_told
         stored, inodes, kinds, positions = listing.stored, listing.inodes, listing.kinds, listing.positions
         for index in numbers:
@@ -118,8 +126,8 @@ class DirectoryOperations:
                 if len(out) + (length + 7 & ~7) > fits:
                     return
                 if plus:
-                    known = lasting and is_told(node, text, inodes[index])
-                    entry = _NO_ENTRY if known else entry_of(node, directory_fd, text)
+                    left_out = index >= told_of or (lasting and is_told(node, text, inodes[index]))
+                    entry = _NO_ENTRY if left_out else entry_of(node, directory_fd, text)
                     if entry is None:
                         continue
                     out += entry

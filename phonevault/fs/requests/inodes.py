@@ -33,6 +33,7 @@ class InodeOperations:
         parent = core.nodes.get(request.nodeid)
         stored = core.stored(parent, abi.name_of(request.body))
         handle = core.nodes.directory(parent)
+        handle.asked = True
         try:
             status = core.stat_entry(handle.fd, stored)
         except FileNotFoundError:
