@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from benchmark.systems import System
-from benchmark.workloads import STREAM, Plan, timed
+from benchmark.workloads import STREAM, Plan, take_memory, timed
 
 BLOCK_BYTES = 4096
 BLOCKS = 10_000
@@ -40,6 +40,7 @@ def _at_random(system: System, plan: Plan, flags: int, act: Callable[[int, int],
     # Each block at most once, so that no page of the kernel answers; always the same places, for all systems.
     total = plan.stream_mib * 256
     places = random.Random(_SEED).sample(range(total), min(BLOCKS, total))
+    take_memory(plan)
 
     def action() -> None:
         with _opened(system.mountpoint / STREAM, flags) as file:
