@@ -52,9 +52,6 @@ class Repair:
         """
         fd = self._descriptors.fd(place.directory)
         if stat.S_ISDIR(os.stat(place.stored, dir_fd=fd, follow_symlinks=False).st_mode):
-            with contextlib.suppress(OSError):  # an empty one may be another user's
-                os.rmdir(place.stored, dir_fd=fd)
-                return "removed"
             below = os.open(place.stored, DIRECTORY_FLAGS, dir_fd=fd)
             try:
                 for name in os.listdir(below):
@@ -65,6 +62,15 @@ class Repair:
             os.rmdir(place.stored, dir_fd=fd)
         else:
             os.unlink(place.stored, dir_fd=fd)
+        return "removed"
+
+    def remove_empty(self, place: Place) -> str:
+        """Remove a directory that may be another user's and cannot be looked into.
+
+        Raises:
+            OSError: ENOTEMPTY, …: it cannot be removed.
+        """
+        os.rmdir(place.stored, dir_fd=self._descriptors.fd(place.directory))
         return "removed"
 
     # -- moves --------------------------------------------------------------------------------------------

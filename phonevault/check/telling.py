@@ -58,6 +58,16 @@ class Telling:
         code = Code.NOT_CHECKED if error.errno in DENIED else Code.READ_ERROR
         self.tell(place, Flaw(code, os.strerror(error.errno or errno.EIO)))
 
+    def was_empty(self, place: Place) -> bool:
+        """Whether a leftover directory that cannot be read was empty: a repair has removed it, and it is told."""
+        try:
+            removed = self._repair.remove_empty(place) if self._repair is not None else ""
+        except OSError:
+            return False
+        if removed:
+            self.tell(place, Flaw(Code.LEFTOVER), lambda: removed)
+        return bool(removed)
+
     @property
     def mending(self) -> Repair:
         """What mends; only for what `tell` calls."""

@@ -204,6 +204,7 @@ class EncryptedFileSystem:
             known_nodes=self._core.nodes.numbers,
             scrub=scrub_stack,
             agreed=self._xattrs.agreed,
+            take_back=self._directories.take_back,
         )
 
     def _handlers(self) -> dict[Opcode, Handler]:

@@ -65,11 +65,17 @@ class Gate:
         """What happens to requests in general."""
         return self._mode
 
-    def change(self, mode: Mode) -> None:
-        """From now on; what waits stays until it is taken up (:meth:`waiting`)."""
+    def change(self, mode: Mode, only_from: Mode | None = None) -> None:
+        """From now on; what waits stays until it is taken up (:meth:`waiting`).
+
+        Args:
+            mode: the new one.
+            only_from: nothing is changed in another mode than this.
+        """
         with self._lock:
-            self._mode = mode
-            self._changed()
+            if only_from is None or self._mode is only_from:
+                self._mode = mode
+                self._changed()
 
     def hold(self, hold: Hold) -> None:
         """Keep the tree for somebody, or give it back."""
@@ -78,8 +84,9 @@ class Gate:
             self._changed()
 
     def _changed(self) -> None:
-        self.is_open = self._mode is Mode.OPEN and self._hold is Hold.NONE
+        # In this order: what an opened gate lets through is no longer refused its answer.
         self.is_locked = self._mode is Mode.LOCKED
+        self.is_open = self._mode is Mode.OPEN and self._hold is Hold.NONE
 
     def judge(self, request: Request) -> Verdict:
         """What to do with a request. One that waits is kept here, until it is taken up or withdrawn."""

@@ -77,6 +77,7 @@ class Operations:
         dirty_nodes: nodes whose data the kernel may hold back.
         known_nodes: every node the kernel may hold anything of.
         agreed: told the features that the kernel has agreed to, before the first request.
+        take_back: told the opcode and the body of an answer that is not given, because a lock came first.
         scrub: overwrites what key use left on the calling thread's stack; each worker calls it after a lock.
     """
 
@@ -91,3 +92,4 @@ class Operations:
     known_nodes: Callable[[], Sequence[int]]
     scrub: Callable[[], object]
     agreed: Callable[[int], object]
+    take_back: Callable[[int, Any], object]

@@ -32,11 +32,12 @@ _TELLS = frozenset(
         abi.Opcode.READ,
         abi.Opcode.READLINK,
         abi.Opcode.READDIR,
+        abi.Opcode.READDIRPLUS,
         abi.Opcode.GETXATTR,
         abi.Opcode.LISTXATTR,
     }
 )
-"""Requests whose answer is plaintext, and that change and count nothing."""
+"""Requests whose answer is plaintext, and that change nothing; what one of them counts is taken back."""
 
 
 class _Worker(Member):
@@ -140,8 +141,7 @@ class Session:
 
     def freeze(self) -> None:
         """From now on new requests wait unanswered; those being served are finished."""
-        if self._gate.mode is Mode.OPEN:
-            self._gate.change(Mode.FROZEN)
+        self._gate.change(Mode.FROZEN, only_from=Mode.OPEN)
 
     def thaw(self) -> None:
         """Serve what waited, and everything that comes."""
@@ -294,6 +294,7 @@ class Session:
                 return
             if self._gate.is_locked and request.opcode in _TELLS:
                 # It outlived the lock (a hung disk): what it read must not get into the kernel's caches now.
+                self._operations.take_back(request.opcode, body)
                 self._device.reply_error(request.unique, errno.ENOKEY)
                 return
             self._device.reply(request.unique, body)
@@ -328,7 +329,10 @@ class Session:
             for message in self._gate.waiting():
                 request = request or Request(self._operations.scratch_bytes)
                 parse(memoryview(message), len(message), request)
-                self._take_up(request)
+                try:
+                    self._take_up(request)
+                except OSError:  # the kernel takes no answer to this one; the others wait, too
+                    log.exception("request %d could not be answered", request.opcode)
         finally:
             if request is not None:
                 request.wipe_scratch()

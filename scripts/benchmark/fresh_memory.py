@@ -26,5 +26,6 @@ def use_up(bytes_wanted: int | None = None) -> None:
     most = int(min([free, *(limit // 2 for limit in cgroup_limits())]) * _SHARE)
     if bytes_wanted is not None:
         most = min(most, bytes_wanted)
-    for piece in [mmap.mmap(-1, _PIECE_BYTES, flags=_FLAGS) for _ in range(most // _PIECE_BYTES)]:
+    sizes = [min(_PIECE_BYTES, most - start) for start in range(0, most, _PIECE_BYTES)]
+    for piece in [mmap.mmap(-1, size, flags=_FLAGS) for size in sizes]:
         piece.close()

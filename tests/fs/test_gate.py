@@ -32,6 +32,7 @@ def gate() -> Gate:
             known_nodes=list,
             scrub=list,
             agreed=lambda _: None,
+            take_back=lambda opcode, body: None,
         )
     )
 
@@ -103,6 +104,15 @@ def test_what_waited_comes_back_as_it_was_and_is_overwritten(gate: Gate) -> None
         kept.append(message)
     assert [any(message) for message in kept] == [False]
     assert waiting(gate) == []
+
+
+def test_a_mode_is_changed_only_from_another_one_if_so_wanted(gate: Gate) -> None:
+    gate.change(Mode.LOCKED)
+    gate.change(Mode.FROZEN, only_from=Mode.OPEN)
+    assert gate.mode is Mode.LOCKED
+    gate.change(Mode.OPEN)
+    gate.change(Mode.FROZEN, only_from=Mode.OPEN)
+    assert gate.mode is Mode.FROZEN
 
 
 def test_messages_are_overwritten_though_one_cannot_be_taken_up(gate: Gate) -> None:

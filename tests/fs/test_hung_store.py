@@ -115,7 +115,9 @@ class Recorder:
         self.told.append(number)
 
 
-@pytest.mark.parametrize("opcode", [Opcode.READ, Opcode.READLINK, Opcode.READDIR, Opcode.GETXATTR])
+@pytest.mark.parametrize(
+    "opcode", [Opcode.READ, Opcode.READLINK, Opcode.READDIR, Opcode.READDIRPLUS, Opcode.GETXATTR]
+)
 def test_what_comes_back_after_the_lock_is_not_told(
     tree: OpenFiles, opcode: Opcode, monkeypatch: pytest.MonkeyPatch
 ) -> None:

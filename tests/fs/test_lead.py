@@ -44,6 +44,7 @@ class _MockKernel:
             known_nodes=list,
             scrub=lambda: self.scrubbed.add(threading.get_ident()),
             agreed=lambda _: None,
+            take_back=lambda opcode, body: None,
         )
         self.session = Session(other.detach(), operations, threads=3, wakefulness=wakeful)
         self.ask(int(abi.Opcode.INIT), 1, abi.INIT_IN.pack(7, 38, 0, 0))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import random
 from collections.abc import Iterator
@@ -15,8 +16,11 @@ from support.mounted_tree import MountedTree, mounted_tree
 
 from keyslots.secret import Secret
 from phonevault.fs import listing
+from phonevault.fs.core import Core
 from phonevault.fs.listing import Listing
 from phonevault.fs.requests import directories
+from phonevault.fuse import abi
+from phonevault.fuse.abi import Opcode
 
 
 def stored_name(number: int) -> str:
@@ -281,6 +285,42 @@ def test_a_large_directory_tells_of_its_first_entries_and_of_all_to_who_looks_at
     plain, asked = told(looks=False), told(looks=True)
     assert all(plain[:50]) and not any(plain[50:])
     assert all(asked[:50]) and 0 < asked.count(0) < 30 and all(asked[-40:])
+
+
+def test_an_entry_whose_status_cannot_be_read_hides_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tree = DirectTree(tmp_path / "tree")
+    for number in range(9):
+        tree.create(b"entry %d" % number)
+    ill = tree.filesystem._core.stored(tree.filesystem._core.nodes.root, b"entry 4")
+    tree.filesystem.lock()
+    tree = DirectTree(tmp_path / "tree")
+    stat_entry = Core.stat_entry
+
+    def failing(core: Core, directory_fd: int, stored: str) -> os.stat_result:
+        if stored == ill:
+            raise OSError(errno.EIO, "a bad sector")
+        return stat_entry(core, directory_fd, stored)
+
+    monkeypatch.setattr(Core, "stat_entry", failing)
+    told = tree.told_by_listing()
+    assert len(told) == 9
+    assert [name for name, number in told.items() if not number] == [b"entry 4"]
+    with pytest.raises(OSError, match="bad sector"):
+        tree.find(b"entry 4")
+
+
+def test_an_answer_that_is_not_given_counts_nothing(tmp_path: Path) -> None:
+    made = DirectTree(tmp_path / "tree")
+    for name in (b"a", b"n" * 255):
+        made.create(name)
+    made.filesystem.lock()
+    tree = DirectTree(tmp_path / "tree")
+    body = abi.READ_IN.pack(0, 0, 4096, 0, 0, 0, 0)
+    for opcode in (Opcode.READDIRPLUS, Opcode.READDIR):
+        tree.filesystem.operations().take_back(opcode, tree.ask(opcode, 1, body))
+    assert list(tree.filesystem.operations().known_nodes()) == [1]
 
 
 def test_of_a_shared_tree_everything_is_told_each_time(tmp_path: Path) -> None:

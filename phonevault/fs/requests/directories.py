@@ -66,6 +66,16 @@ class DirectoryOperations:
         """READDIRPLUS: entries with attributes are counted as looked up; some have none (the kernel has them; the directory is large)."""
         return self._read(request, plus=True)
 
+    def take_back(self, opcode: int, reply: bytes) -> None:
+        """An answer was not given: what it told of counts as not looked up."""
+        place = 0
+        while opcode == abi.Opcode.READDIRPLUS and place < len(reply):
+            number = abi.ENTRY_OUT.unpack_from(reply, place)[0]
+            if number:
+                self._core.nodes.forget(number, 1)
+            length = abi.DIRENT.unpack_from(reply, place + abi.ENTRY_OUT_BYTES)[2]
+            place += abi.ENTRY_OUT_BYTES + abi.DIRENT.size + (length + 7 & ~7)
+
     def fsyncdir(self, request: Request) -> bytes:
         """FSYNCDIR."""
         sync_directory(self._core.nodes.directory(self._core.nodes.get(request.nodeid)).fd)
@@ -166,7 +176,7 @@ class DirectoryOperations:
             status = self._core.stat_entry(directory_fd, stored)
         except FileNotFoundError:
             return None
-        except PermissionError:
-            # A directory that may be read but not entered: the name alone.
+        except OSError:
+            # A directory that may be read but not entered, a broken entry: the name alone. Who looks it up is told, and it hides no other.
             return _NO_ENTRY
         return self._core.entry(node, stored, status)
