@@ -17,8 +17,8 @@ from phonevault.check.keys import CheckKeys
 from phonevault.check.names import Role, role_of
 from phonevault.check.places import DIRECTORY_FLAGS, Descriptors, Directory, Place
 from phonevault.fs.format import dirid, names
-from phonevault.fs.small_files import exists, read_small, temporary_name, write_new
-from phonevault.fs.syscalls import RENAME_EXCHANGE, RENAME_NOREPLACE, rename
+from phonevault.fs.small_files import exists, read_small, rename_to_free, temporary_name, write_new
+from phonevault.fs.syscalls import NO_SUCH_FLAG, RENAME_EXCHANGE, rename
 
 LOST_FOUND = b"lost+found"
 _KEPT_NAME_BYTES = 120
@@ -64,14 +64,13 @@ class Repair:
             os.unlink(place.stored, dir_fd=fd)
         return "removed"
 
-    def remove_empty(self, place: Place) -> str:
-        """Remove a directory that may be another user's and cannot be looked into.
-
-        Raises:
-            OSError: ENOTEMPTY, …: it cannot be removed.
-        """
-        os.rmdir(place.stored, dir_fd=self._descriptors.fd(place.directory))
-        return "removed"
+    def remove_empty(self, place: Place) -> bool:
+        """Remove a directory that may be another user's and cannot be looked into; False if it stays: most likely it is not empty."""
+        try:
+            os.rmdir(place.stored, dir_fd=self._descriptors.fd(place.directory))
+        except OSError:
+            return False
+        return True
 
     # -- moves --------------------------------------------------------------------------------------------
 
@@ -91,11 +90,11 @@ class Repair:
         name = _new_name(place.name, digest)
         stored = names.encrypt_name(self._siv, target.id, name)
         try:
-            _rename_to_free(source_fd, place.stored, target_fd, stored)
+            rename_to_free(source_fd, place.stored, target_fd, stored)
         except FileExistsError:
             name = _new_name(place.name, secrets.token_hex(8))
             stored = names.encrypt_name(self._siv, target.id, name)
-            _rename_to_free(source_fd, place.stored, target_fd, stored)
+            rename_to_free(source_fd, place.stored, target_fd, stored)
         # The move is made: if it is not durable, a power cut leaves the old state, which the next repair finds again.
         with contextlib.suppress(OSError):
             os.fsync(target_fd)
@@ -130,12 +129,12 @@ class Repair:
         """
         fd = self._descriptors.fd(directory)
         new, temporary = dirid.new_directory_id(), temporary_name()
-        _write_for_owner(temporary, dirid.seal_directory_id(self._siv, new), fd)
+        write_new(temporary, dirid.seal_directory_id(self._siv, new), fd, like=os.fstat(fd))
         try:
             try:
                 rename(fd, temporary, fd, dirid.FILE_NAME, RENAME_EXCHANGE)
             except OSError as error:
-                if error.errno not in (errno.ENOENT, errno.EINVAL, errno.ENOSYS):
+                if error.errno not in (errno.ENOENT, *NO_SUCH_FLAG):
                     raise
                 os.rename(temporary, dirid.FILE_NAME, src_dir_fd=fd, dst_dir_fd=fd)
             os.fsync(fd)
@@ -205,13 +204,12 @@ class Repair:
             owner = os.fstat(root_fd)
             if (owner.st_uid, owner.st_gid) != (os.geteuid(), os.getegid()):
                 os.fchown(fd, owner.st_uid, owner.st_gid)
-            _write_for_owner(
-                dirid.FILE_NAME, dirid.seal_directory_id(self._siv, dirid.new_directory_id()), fd
-            )
+            sealed = dirid.seal_directory_id(self._siv, dirid.new_directory_id())
+            write_new(dirid.FILE_NAME, sealed, fd, like=owner)
             os.fsync(fd)
         finally:
             os.close(fd)
-        _rename_to_free(root_fd, temporary, root_fd, stored)
+        rename_to_free(root_fd, temporary, root_fd, stored)
         os.fsync(root_fd)
 
 
@@ -219,28 +217,3 @@ def _new_name(known: bytes | None, digest: str) -> bytes:
     if known is None or known == LOST_FOUND:
         return b"recovered-" + digest.encode("ascii")
     return known[:_KEPT_NAME_BYTES] + b".recovered-" + digest.encode("ascii")
-
-
-def _rename_to_free(source_fd: int, source: str, target_fd: int, target: str) -> None:
-    """Rename to a name that must be free.
-
-    Raises:
-        OSError: FileExistsError if it is not, or as rename(2).
-    """
-    try:
-        rename(source_fd, source, target_fd, target, RENAME_NOREPLACE)
-    except OSError as error:
-        if error.errno != errno.EINVAL:  # the file system knows no such flag
-            raise
-        with contextlib.suppress(FileNotFoundError):
-            os.stat(target, dir_fd=target_fd, follow_symlinks=False)
-            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST)) from None
-        os.rename(source, target, src_dir_fd=source_fd, dst_dir_fd=target_fd)
-
-
-def _write_for_owner(name: str, raw: bytes, directory_fd: int) -> None:
-    """Write a small file, durably; root writes it for the directory's owner."""
-    write_new(name, raw, directory_fd)
-    owner = os.fstat(directory_fd)
-    if os.geteuid() == 0 and owner.st_uid != 0:
-        os.chown(name, owner.st_uid, owner.st_gid, dir_fd=directory_fd, follow_symlinks=False)

@@ -58,15 +58,12 @@ class Telling:
         code = Code.NOT_CHECKED if error.errno in DENIED else Code.READ_ERROR
         self.tell(place, Flaw(code, os.strerror(error.errno or errno.EIO)))
 
-    def was_empty(self, place: Place) -> bool:
-        """Whether a leftover directory that cannot be read was empty: a repair has removed it, and it is told."""
-        try:
-            removed = self._repair.remove_empty(place) if self._repair is not None else ""
-        except OSError:
+    def removed_unread(self, place: Place) -> bool:
+        """Whether a repair could remove a leftover directory that cannot be read: then it was empty. Told if so."""
+        if self._repair is None or not self._repair.remove_empty(place):
             return False
-        if removed:
-            self.tell(place, Flaw(Code.LEFTOVER), lambda: removed)
-        return bool(removed)
+        self.tell(place, Flaw(Code.LEFTOVER), lambda: "removed")
+        return True
 
     @property
     def mending(self) -> Repair:

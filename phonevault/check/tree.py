@@ -235,7 +235,7 @@ class TreeCheck:
             try:
                 found = _listed(place.stored, fd)
             except OSError as error:
-                if not self._telling.was_empty(place):
+                if not self._telling.removed_unread(place):
                     self._telling.failed(place, error)
                 return True
             if any(role_of(name) not in (Role.DIRECTORY_ID, Role.SIDECAR) for name in found):

@@ -87,7 +87,7 @@ def write_new(name: str, raw: bytes, directory_fd: int, *, like: os.stat_result 
     try:
         if os.write(fd, raw) != len(raw):
             raise OSError(errno.ENOSPC, "written in part only")
-        if like is not None and os.geteuid() == 0 and (like.st_uid, like.st_gid) != (0, 0):
+        if like is not None and _is_for_another(like):
             os.fchown(fd, like.st_uid, like.st_gid)
         os.fsync(fd)
     except OSError:
@@ -133,7 +133,7 @@ def make_directory(name: str, directory_fd: int) -> None:
     temporary = temporary_name()
     os.mkdir(temporary, 0o700, dir_fd=directory_fd)
     try:
-        if os.geteuid() == 0 and (owner.st_uid, owner.st_gid) != (0, 0):
+        if _is_for_another(owner):
             os.chown(temporary, owner.st_uid, owner.st_gid, dir_fd=directory_fd, follow_symlinks=False)
         place_directory(directory_fd, temporary, name)
     except OSError:
@@ -141,6 +141,23 @@ def make_directory(name: str, directory_fd: int) -> None:
             os.rmdir(temporary, dir_fd=directory_fd)
         raise
     sync_directory(directory_fd)
+
+
+def rename_to_free(source_fd: int, source: str, target_fd: int, target: str) -> None:
+    """Rename to a name that must be free.
+
+    Raises:
+        FileExistsError: it is not.
+        OSError: as rename(2).
+    """
+    try:
+        rename(source_fd, source, target_fd, target, RENAME_NOREPLACE)
+    except OSError as error:
+        if error.errno not in NO_SUCH_FLAG:
+            raise
+        if exists(target, target_fd):
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST)) from None
+        os.rename(source, target, src_dir_fd=source_fd, dst_dir_fd=target_fd)
 
 
 def place_directory(directory_fd: int, temporary: str, name: str) -> None:
@@ -202,6 +219,11 @@ def opened_up(directory_fd: int) -> Iterator[None]:
         finally:
             with contextlib.suppress(OSError):
                 os.chmod(path, mode)
+
+
+def _is_for_another(like: os.stat_result) -> bool:
+    """Whether we are root, and what belongs to whom that belongs to does not belong to us."""
+    return os.geteuid() == 0 and (like.st_uid, like.st_gid) != (0, 0)
 
 
 def _mode(fd: int) -> int:

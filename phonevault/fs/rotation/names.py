@@ -25,8 +25,7 @@ from phonevault.fs.rotation.attributes import convert_attributes, convert_attrib
 from phonevault.fs.rotation.links import LinkSteps
 from phonevault.fs.rotation.store import RotationStore
 from phonevault.fs.rotation.undo import restore_status, write_at
-from phonevault.fs.small_files import exists, read_small
-from phonevault.fs.syscalls import NO_SUCH_FLAG, RENAME_NOREPLACE, rename
+from phonevault.fs.small_files import exists, read_small, rename_to_free
 
 _ID_FLAGS = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
@@ -178,7 +177,10 @@ class FolderSteps:
         with sidecars.named(
             fd, names.encrypt_name(keys.names, directory_id, name), like=os.fstat(fd)
         ) as newer:
-            _rename_to_free(fd, stored, newer)
+            try:
+                rename_to_free(fd, stored, fd, newer)
+            except FileExistsError:  # which no mount makes
+                raise NameDamaged("an entry is there under its older and its newer name") from None
         sidecars.drop(fd, stored)
         parent = self._core.nodes.find(os.fstat(fd))
         if parent is not None:
@@ -208,22 +210,3 @@ def entered(fd: int) -> Iterator[None]:
         return
     with made_accessible(fd):
         yield
-
-
-def _rename_to_free(fd: int, stored: str, newer: str) -> None:
-    """Rename in one directory, to a name that must be free.
-
-    Raises:
-        NameDamaged: it is not: two entries stand for one name, which no mount makes.
-        OSError: as rename(2).
-    """
-    try:
-        rename(fd, stored, fd, newer, RENAME_NOREPLACE)
-    except FileExistsError:
-        raise NameDamaged("an entry is there under its older and its newer name") from None
-    except OSError as error:
-        if error.errno not in NO_SUCH_FLAG:
-            raise
-        if exists(newer, fd):
-            raise NameDamaged("an entry is there under its older and its newer name") from None
-        os.rename(stored, newer, src_dir_fd=fd, dst_dir_fd=fd)
